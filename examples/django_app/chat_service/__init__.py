@@ -1,0 +1,1 @@
+"""A chat service on Django, with one gateway around what comes in and what goes out."""

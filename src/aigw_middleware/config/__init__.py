@@ -1,0 +1,1 @@
+"""From a file to validated models: loading, secrets, rules."""

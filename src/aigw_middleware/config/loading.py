@@ -1,0 +1,137 @@
+"""Reading a configuration: YAML, TOML, JSON or a dict, to a validated model, with every problem at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import ConfigError, Problem
+from .models import GatewayConfig
+from .problems import problems_of
+
+MAX_FILE_BYTES = 32 << 20
+_MAX_YAML_DEPTH = 100
+
+
+class Source:
+    """Where a configuration comes from, and whether it changed since it was last looked at."""
+
+    def __init__(self, config: Mapping[str, Any] | str | Path) -> None:
+        self.path = None if isinstance(config, Mapping) else Path(config)
+        self._given = dict(config) if isinstance(config, Mapping) else None
+        self._stamp: tuple[int, int, int] | None = None
+        self._digest = b""
+
+    @property
+    def name(self) -> str:
+        """The file name for messages, or what stands for it."""
+        return str(self.path) if self.path is not None else "configuration"
+
+    @property
+    def directory(self) -> Path:
+        """The folder that relative paths in the configuration start from."""
+        return self.path.parent if self.path is not None else Path()
+
+    def changed(self) -> bool:
+        """Whether the file differs from what was last read: by its stamp first, by its hash then."""
+        if self.path is None:
+            return False
+        try:
+            stamp = self._stat()
+            if stamp == self._stamp:
+                return False
+            digest = hashlib.sha256(self.path.read_bytes()).digest()
+        except OSError:
+            return True  # gone or unreadable: reading it will say why
+        if digest == self._digest:
+            self._stamp = stamp
+            return False
+        return True
+
+    def read(self) -> GatewayConfig:
+        """Return the validated configuration. Raises ConfigError."""
+        return parse(self.read_data(), self.name)
+
+    def read_data(self) -> dict[str, Any]:
+        """Return the configuration as written. Raises ConfigError."""
+        if self.path is None:
+            return dict(self._given or {})
+        try:
+            self._stamp = self._stat()
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise ConfigError([Problem("", f"cannot be read: {error.strerror or error}")], self.name) from None
+        self._digest = hashlib.sha256(data).digest()
+        return decode(data, self.path.suffix.lower(), self.name)
+
+    def _stat(self) -> tuple[int, int, int]:
+        assert self.path is not None
+        stat = self.path.stat()
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def decode(data: bytes, suffix: str, name: str) -> dict[str, Any]:
+    """Return the mapping in a file's bytes. Raises ConfigError."""
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError([Problem("", f"is larger than {MAX_FILE_BYTES} bytes")], name)
+    try:
+        text = data.decode("utf-8-sig")
+        value = _parse(text, suffix)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if not isinstance(error, RecursionError) else "nested too deep"
+        raise ConfigError([Problem("", f"is not valid {_format(suffix)}: {' '.join(reason.split())}")], name) from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError([Problem("", "should be a mapping of keys to values")], name)
+    return value
+
+
+def _parse(text: str, suffix: str) -> Any:
+    if suffix == ".json":
+        return json.loads(text, object_pairs_hook=_unique)
+    if suffix == ".toml":
+        return tomllib.loads(text)
+    import yaml
+
+    class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+        """Safe YAML that refuses a key written twice, which YAML itself forbids and parsers let pass."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[Any] = set()
+            for key, _ in node.value:
+                name = key.value
+                if name in seen and key.tag != "tag:yaml.org,2002:merge":
+                    raise ValueError(f"key {name!r} is written twice, at line {key.start_mark.line + 1}")
+                seen.add(name)
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 - the loader above is a safe one
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key is written twice in one object")
+    return value
+
+
+def _format(suffix: str) -> str:
+    return {".json": "JSON", ".toml": "TOML"}.get(suffix, "YAML")
+
+
+def parse(data: Mapping[str, Any], name: str = "configuration") -> GatewayConfig:
+    """Validate a mapping. Raises ConfigError with every problem."""
+    try:
+        return GatewayConfig.model_validate(dict(data), context={"local": True})
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, "", GatewayConfig), name) from None

@@ -1,0 +1,212 @@
+"""The response of one exchange on its way out, without I/O: what is held, what passes, what changes."""
+
+from __future__ import annotations
+
+import enum
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from . import json as strict_json
+from .exchange import Exchange, Refusal, Response
+from .llm.text import StreamFlow
+from .llm.view import Uncovered, is_json
+from .pipeline import Answer, Result, Stack, Walk, contain, owner, run
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+MAX_OBSERVED_BYTES = 4 << 20  # of a whole answer, kept beside to read its usage from
+NO_BODY = frozenset({204, 205, 304})
+RESPONSE_TOO_LARGE = Refusal(502, "response_too_large", "The answer is larger than the gateway may hold to check it.")
+_VALIDATORS = (b"etag", b"digest", b"content-digest", b"repr-digest", b"content-md5", b"accept-ranges", b"content-range")
+
+
+class Mode(enum.Enum):
+    """What happens to the body: it passes, is read beside, is held until its end, or goes event by event."""
+
+    PASS = enum.auto()
+    OBSERVE = enum.auto()
+    HOLD = enum.auto()
+    EVENTS = enum.auto()
+
+
+class Flow:
+    """Drives one response through a walk. A host calls `start`, then `chunk` for each piece, then `end`.
+
+    `start` and `end` return None, an answer that takes this response's place, or a coroutine of either.
+    """
+
+    mode = Mode.PASS
+    stream: StreamFlow | None = None
+    _size = 0
+
+    def __init__(self, exchange: Exchange, stack: Stack, walk: Walk) -> None:
+        self.exchange = exchange
+        self._walk = walk
+        self.observes = stack.usage or "meter" in exchange.__dict__
+        self._held: list[bytes] = []
+
+    def start(self, response: Response) -> Result:
+        """Status and headers are known."""
+        self.exchange.response = response
+        if self._walk.head:
+            result = run(self._walk.head, self.exchange)
+            if result is not None:
+                return self._continue(result) if type(result) is CoroutineType else result
+        return self._choose()
+
+    async def _continue(self, result: Coroutine[Any, Any, Answer]) -> Answer:
+        answer = await result
+        if answer is not None:
+            return answer
+        chosen = self._choose()
+        return await chosen if type(chosen) is CoroutineType else chosen  # type: ignore[return-value]
+
+    def _choose(self) -> Result:
+        """Decide what happens to the body, and run the hooks that need no body when there is none to read."""
+        exchange, walk = self.exchange, self._walk
+        if walk.bodiless and not (self.observes and exchange.llm is not None):
+            return None
+        response = exchange.response
+        assert response is not None
+        empty = exchange.request.method == "HEAD" or response.status in NO_BODY or response.status < 200
+        events = response.media_type == "text/event-stream"
+        if not empty and events:
+            self._open_stream(response)
+            if self.stream is not None and self._stream_denied():
+                return self._stream_denied()
+        elif walk.tail and not empty and self._readable(response):
+            self.mode = Mode.HOLD
+            return None
+        elif not empty and self.observes and exchange.llm is not None and self._json(response):
+            self.mode = Mode.OBSERVE
+        if walk.texts and not empty and not events and response.status < 400:
+            refusal = self._unreadable("a whole answer cannot be read")
+            if refusal is not None:
+                return refusal
+        return run(walk.plain, exchange) if walk.plain else None
+
+    def _open_stream(self, response: Response) -> None:
+        exchange, walk = self.exchange, self._walk
+        call = exchange.llm
+        drop = call is not None and call.asked_for_usage
+        watched = self.observes and call is not None
+        if response.encoded or not (walk.events or walk.texts or drop or watched):
+            return
+        dialect = call.dialect if call is not None else None
+        self.stream = StreamFlow(exchange, dialect, walk.events, walk.texts, contain, drop_usage=drop)
+        self.mode = Mode.EVENTS
+        if walk.events or walk.texts or drop:
+            response.headers.remove("content-length")
+            response.headers.remove_all(_VALIDATORS)
+
+    def _stream_denied(self) -> Refusal | None:
+        """A stream whose dialect is not read: text hooks follow their policy."""
+        call = self.exchange.llm
+        if self._walk.texts and (call is None or not call.dialect.covered):
+            return self._unreadable("a stream cannot be read")
+        return None
+
+    def _unreadable(self, reason: str) -> Refusal | None:
+        for hook in self._walk.texts:
+            refusal = contain(self.exchange, hook, Uncovered(reason))
+            if refusal is not None:
+                self.exchange.answering = owner(hook)
+                return refusal
+        return None
+
+    def _readable(self, response: Response) -> bool:
+        media_type = response.media_type
+        return (
+            response.status != 206
+            and not response.encoded
+            and (media_type.startswith("text/") or self._json(response) or media_type in ("", "application/xml"))
+        )
+
+    @staticmethod
+    def _json(response: Response) -> bool:
+        return not response.encoded and is_json(response.headers.get_bytes(b"content-type"))
+
+    def chunk(self, data: bytes) -> bytes:
+        """Return what leaves for a piece of the body; empty when it is held."""
+        mode = self.mode
+        if mode is Mode.PASS:
+            return data
+        if mode is Mode.EVENTS:
+            assert self.stream is not None
+            return self.stream.feed(data)
+        self._size += len(data)
+        if mode is Mode.OBSERVE:
+            if self._size <= MAX_OBSERVED_BYTES:
+                self._held.append(data)
+            return data
+        self._held.append(data)
+        return b""
+
+    @property
+    def overfull(self) -> bool:
+        """Whether more is held than the configuration allows."""
+        return self.mode is Mode.HOLD and self._size > self.exchange.snapshot.max_body_bytes
+
+    def give_up(self) -> Result:
+        """Stop holding an answer that is too large: refuse it where a guard must see it, else let it pass unread."""
+        for hook in self._walk.tail:
+            plugin = owner(hook)
+            if plugin.on_uncovered == "deny":
+                self.exchange.decide(plugin, "refused", "the answer is too large to read")
+                return RESPONSE_TOO_LARGE
+        self.mode = Mode.PASS
+        return run(self._walk.plain, self.exchange) if self._walk.plain else None
+
+    def held(self) -> bytes:
+        """Return and forget what was held."""
+        data = b"".join(self._held) if len(self._held) != 1 else self._held[0]
+        self._held.clear()
+        return data
+
+    def end(self) -> Result:
+        """The body is complete."""
+        if self.mode is Mode.HOLD:
+            response = self.exchange.response
+            assert response is not None
+            response.load(self.held())
+            if self.observes and self.exchange.llm is not None and self._json(response):
+                self._observe(response)
+            return run(self._walk.tail, self.exchange)
+        if self.mode is Mode.OBSERVE and self._size <= MAX_OBSERVED_BYTES:
+            self._observe_bytes(self.held())
+        return None
+
+    def tail(self) -> bytes:
+        """Return what leaves last: the held body as it stands now, or what text hooks still hold back."""
+        if self.mode is Mode.HOLD:
+            response = self.exchange.response
+            assert response is not None
+            body = response.body
+            if response.edited:
+                response.headers.remove_all(_VALIDATORS)
+                response.headers.set_length(len(body))
+            return body
+        return self.stream.end() if self.stream is not None else b""
+
+    @property
+    def finished(self) -> bool:
+        """Whether a plug-in ended the stream: the service is to be stopped."""
+        return self.stream is not None and self.stream.finished
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the dialect's end marker has passed, so that a client that leaves has everything."""
+        return self.stream is not None and self.stream.ended
+
+    def _observe(self, response: Response) -> None:
+        try:
+            self.exchange.meter.observe_answer(response.json)
+        except strict_json.InvalidJSON:
+            self.exchange.decide("gateway", "skipped", "the answer is not JSON: usage unknown")
+
+    def _observe_bytes(self, data: bytes) -> None:
+        try:
+            self.exchange.meter.observe_answer(strict_json.decode(data))
+        except strict_json.InvalidJSON:
+            self.exchange.decide("gateway", "skipped", "the answer is not JSON: usage unknown")

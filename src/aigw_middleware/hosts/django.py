@@ -1,0 +1,380 @@
+"""The Django host: one class, synchronous and asynchronous, streaming both ways, without a thread hop.
+
+    MIDDLEWARE = ["aigw_middleware.django.GatewayMiddleware", ...]
+    AIGW = "aigw.yaml"          # or a mapping
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+from collections.abc import AsyncIterator, Iterator
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import markcoroutinefunction
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from ..errors import ConfigError
+from ..exchange import CALLER, Caller, Exchange, Request, lazy
+from ..gateway import Core
+from ..headers import RawHeaders
+from ..pipeline import run
+from ..plugin import INBOUND
+from ..ports.drive import finish
+from ..snapshot import ANY_ROUTE
+from .pull import Pulling
+from .wsgi import WsgiRequest, refuse_asyncio_only, title
+
+if TYPE_CHECKING:
+    from ..pipeline import Stack
+
+
+def core_of_settings() -> Core:
+    """Return the gateway that `settings.AIGW` describes. Raises ConfigError, ImproperlyConfigured."""
+    config = getattr(settings, "AIGW", None)
+    if config is None:
+        raise ImproperlyConfigured("AIGW is missing from the settings: a mapping, or the path of a configuration file")
+    return Core(config)
+
+
+class DjangoRequest(WsgiRequest):
+    """The request of Django's `META`, which follows CGI under WSGI and ASGI alike."""
+
+    def __init__(self, native: HttpRequest) -> None:
+        super().__init__(native.META)
+        self.native = native
+        self.method = native.method or "GET"
+
+    @lazy
+    def path(self) -> str:  # type: ignore[override]
+        return self.native.path_info or "/"
+
+    @lazy
+    def raw_path(self) -> bytes | None:  # type: ignore[override]
+        scope = getattr(self.native, "scope", None)
+        if scope is not None:
+            raw = scope.get("raw_path")
+            return raw.partition(b"?")[0] if raw else None
+        return WsgiRequest.raw_path.compute(self)
+
+    @lazy
+    def scheme(self) -> str:  # type: ignore[override]
+        return self.native.scheme or "http"
+
+
+class GatewayMiddleware:
+    """A gateway in Django's middleware chain; put it first in `MIDDLEWARE`. Settings: `AIGW`."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+        self.core = self.make_core()
+        self._async = inspect.iscoroutinefunction(get_response) or bool(getattr(get_response, "_is_coroutine_marker", False))
+        self._async = self._async or _marked(get_response)
+        if self._async:
+            markcoroutinefunction(self)
+        else:
+            try:
+                refuse_asyncio_only(self.core)
+            except ConfigError as error:
+                raise ImproperlyConfigured(str(error)) from None
+
+    def make_core(self) -> Core:
+        """Make the gateway; from `settings.AIGW` unless a subclass says otherwise."""
+        return core_of_settings()
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self._serve_async(request) if self._async else self._serve(request)
+
+    def _serve(self, request: HttpRequest) -> HttpResponseBase:
+        core = self.core
+        if core.look_due:
+            core.look()
+        runtime = core.process_runtime()
+        runtime.adopt(core.snapshot)
+        view = _View(self, request, runtime)
+        token = CALLER.set(view.caller)
+        try:
+            finish(view.pulling.open(view.begin()), "the exchange")
+            return view.response()
+        finally:
+            CALLER.reset(token)
+
+    async def _serve_async(self, request: HttpRequest) -> HttpResponseBase:
+        core = self.core
+        if core.look_due:
+            core.look()
+        runtime = core.runtime(asyncio.get_running_loop())
+        waiting = runtime.adopt(core.snapshot)
+        if waiting is not None:
+            await waiting
+        view = _View(self, request, runtime)
+        token = CALLER.set(view.caller)
+        try:
+            await view.pulling.open(view.begin())
+            response = view.response()
+            if isinstance(response, HttpResponse):
+                await view.pulling.close()
+            return response
+        finally:
+            CALLER.reset(token)
+
+
+def _marked(function: Any) -> bool:
+    from asgiref.sync import iscoroutinefunction
+
+    return bool(iscoroutinefunction(function))
+
+
+class _View:
+    """One exchange in Django's chain."""
+
+    def __init__(self, middleware: GatewayMiddleware, native: HttpRequest, runtime: Any) -> None:
+        self._middleware = middleware
+        self._native = native
+        exchange = self.exchange = Exchange()
+        exchange.direction = INBOUND
+        exchange.snapshot = middleware.core.snapshot
+        exchange.runtime = runtime
+        exchange.ports = runtime.ports
+        exchange.route = ANY_ROUTE
+        exchange.request = DjangoRequest(native)
+        native.aigw = exchange  # type: ignore[attr-defined]
+        self.caller = Caller(exchange)
+        self._stack, self._refusal = exchange.snapshot.admit(exchange, exchange.snapshot.sides[INBOUND])
+
+        async def load(limit: int) -> bytes | None:
+            return read_body(native, limit)
+
+        self.pulling = Pulling(exchange, self._stack, self._source, load, reraise=False)
+
+    def _source(self) -> _DjangoSource:
+        return _DjangoSource(self._middleware, self._native, self.exchange, self._stack)
+
+    def begin(self) -> Any:
+        """Run the header hooks."""
+        if self._refusal is not None:
+            return self._refusal
+        return run(self._stack.early, self.exchange) if self._stack.early else None
+
+    def response(self) -> HttpResponseBase:
+        """Return Django's response: the view's own object where it is the view that answered."""
+        pulling, exchange = self.pulling, self.exchange
+        head = exchange.response
+        assert head is not None
+        native = pulling.native.response if isinstance(pulling.native, _DjangoSource) else None
+        whole = pulling.whole
+        if native is not None and not native.streaming and whole is None:
+            whole = self._whole()
+        if native is None:
+            response: Any = (
+                HttpResponse(whole, status=head.status) if whole is not None else StreamingHttpResponse(self._stream(), status=head.status)
+            )
+            del response.headers["Content-Type"]
+            _write_headers(response, head.headers.raw)
+        else:
+            response = native
+            if not native.streaming:
+                if native.content != whole:
+                    native.content = whole or b""
+            elif whole is None:
+                response.streaming_content = self._stream()
+            else:
+                response = _held(native, whole)
+            response.status_code = head.status
+            if head.headers.changed:
+                for name in list(response.headers):
+                    del response.headers[name]
+                _write_headers(response, head.headers.raw)
+        if whole is not None:
+            if exchange.runtime.ports.color == "sync":
+                finish(self._drain(), "the end of the exchange")
+            else:
+                self._end_async()
+        else:
+            response._resource_closers.append(self._close)
+        return response
+
+    def _whole(self) -> bytes:
+        """Read a whole answer of a view; nothing in it waits, its content is in memory."""
+        chunks = []
+        while True:
+            chunk = finish(self.pulling.read(), "the answer")
+            if chunk is None:
+                return b"".join(chunks)
+            chunks.append(chunk)
+
+    async def _drain(self) -> None:
+        while await self.pulling.read() is not None:
+            pass
+        self.caller.detach(self.exchange.finished)
+
+    def _end_async(self) -> None:
+        finish(self._drain(), "the end of the exchange")
+
+    def _stream(self) -> Any:
+        return _AsyncStream(self) if self._middleware._async else _Stream(self)
+
+    def _close(self) -> None:
+        if self._middleware._async:
+            coroutine = self.pulling.close()
+            try:
+                coroutine.send(None)
+            except StopIteration:
+                pass
+            else:
+                coroutine.close()
+        else:
+            finish(self.pulling.close(), "the end of the exchange")
+        self.caller.detach(self.exchange.finished)
+
+
+def _held(native: Any, whole: bytes) -> Any:
+    """A stream that had to be read to its end leaves as a whole response, with everything else that it had."""
+    response = HttpResponse(whole)
+    response.headers = native.headers
+    response.cookies = native.cookies
+    response._resource_closers.extend(native._resource_closers)
+    return response
+
+
+class _Stream:
+    def __init__(self, view: _View) -> None:
+        self._view = view
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        token = CALLER.set(self._view.caller)
+        try:
+            chunk = finish(self._view.pulling.read(), "the answer")
+        finally:
+            CALLER.reset(token)
+        if chunk is None:
+            raise StopIteration
+        return chunk  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Called by Django with the response."""
+        self._view._close()
+
+
+class _AsyncStream:
+    def __init__(self, view: _View) -> None:
+        self._view = view
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        token = CALLER.set(self._view.caller)
+        try:
+            chunk = await self._view.pulling.read()
+        finally:
+            CALLER.reset(token)
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+
+class _DjangoSource:
+    """The rest of Django's chain and the view as the inner side of the exchange."""
+
+    def __init__(self, middleware: GatewayMiddleware, native: HttpRequest, exchange: Exchange, stack: Stack) -> None:
+        self._middleware = middleware
+        self._native = native
+        self._exchange = exchange
+        self.response: Any = None
+        self._iterator: Any = None
+        self._is_async = False
+
+    async def open(self) -> tuple[int, RawHeaders]:
+        write_request(self._exchange.request, self._native)
+        result = self._middleware.get_response(self._native)
+        if isinstance(result, CoroutineType) or inspect.isawaitable(result):
+            result = await result
+        self.response = result
+        if result.streaming:
+            # Taken before our own iterator takes its place in the response.
+            content = result.streaming_content
+            self._iterator = content.__aiter__() if result.is_async else iter(content)
+            self._is_async = result.is_async
+        fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in result.headers.items()]
+        return result.status_code, fields
+
+    async def read(self) -> bytes | None:
+        if self._iterator is None:
+            content = self.response.content
+            self._iterator = iter([content] if content else [])
+        if not self._is_async:
+            return next(self._iterator, None)
+        try:
+            return await self._iterator.__anext__()  # type: ignore[no-any-return]
+        except StopAsyncIteration:
+            return None
+
+    async def close(self) -> None:
+        """Django closes the response itself; a response that was replaced is closed here."""
+        if self.response is not None and self._exchange.response is None:
+            self.response.close()
+        close = getattr(self._iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def read_body(native: HttpRequest, limit: int) -> bytes | None:
+    """Return the request's body, counting; None when it has more than `limit` bytes."""
+    stream: Any = getattr(native, "_stream", None)
+    if native.META.get("wsgi.input_terminated") and not native.META.get("CONTENT_LENGTH"):
+        stream = native.META["wsgi.input"]  # Django reads nothing without a length; the server says where the body ends
+    if hasattr(native, "_body") or stream is None:
+        body = native.body
+        return body if len(body) <= limit else None
+    data: bytes = stream.read(limit + 1)
+    if len(data) > limit:
+        return None
+    _set_body(native, data)
+    return data
+
+
+def _set_body(native: Any, data: bytes) -> None:
+    native._body = data
+    native._stream = io.BytesIO(data)
+    native._read_started = False
+
+
+def write_request(request: Request, native: Any) -> None:
+    """Write changed header fields and an edited body back."""
+    from .wsgi import write_environ
+
+    if request.edited:
+        _set_body(native, request.body)
+        native.META["CONTENT_LENGTH"] = str(len(request.body))
+    elif request.loaded:
+        _set_body(native, request.body)
+    if request.headers.changed:
+        loaded, request.__dict__["_body"] = request.__dict__.get("_body"), None
+        write_environ(request, native.META)
+        request.__dict__["_body"] = loaded
+        native.__dict__.pop("headers", None)
+
+
+def _write_headers(response: Any, fields: RawHeaders) -> None:
+    """Set fields on a Django response, which holds one value per name; cookies have a place of their own."""
+    for name, value in fields:
+        text = value.decode("latin-1")
+        if name == b"set-cookie":
+            response.cookies.load(text)
+            continue
+        spelled = title(name)
+        response.headers[spelled] = f"{response.headers[spelled]}, {text}" if spelled in response.headers else text
+
+

@@ -1,0 +1,474 @@
+"""The exchange as hosts see it that ask for a response and then read it: WSGI, Django, client transports.
+
+One coroutine drives all of them. On synchronous hosts nothing in it ever suspends, so one `send(None)` finishes it. An
+`on_upstream` hook is suspended when the response is handed over and resumed when its body was finished, failed or
+closed, with the same outcome as on hosts that push.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..around import Call, CallOutcome, DeadlineExceeded, Timers, held_by
+from ..exchange import Exchange, Refusal, Reply, Response
+from ..flow import Flow, Mode
+from ..headers import Headers, RawHeaders
+from ..llm.view import recognise
+from ..pipeline import (
+    NO_ANSWER,
+    TOO_LARGE,
+    Walk,
+    ask_for_usage,
+    ask_on_error,
+    refuse,
+    run,
+    settle_and_complete,
+    walk_for_answer,
+    wants_body,
+)
+
+if TYPE_CHECKING:
+    from ..exchange import Outcome
+    from ..pipeline import Answer, Stack
+
+
+class Source(Protocol):
+    """The inner side: an application, a view, a transport. Made anew for each attempt."""
+
+    async def open(self) -> tuple[int, RawHeaders]:
+        """Make the call; return status and header fields, lower-case names."""
+
+    async def read(self) -> bytes | None:
+        """Return the next piece of the body; None at its end."""
+
+    async def close(self) -> None:
+        """Let go of it, read to its end or not."""
+
+
+class _HandOver:
+    """Awaited by the innermost call: the response leaves the chain here, the body's end comes back."""
+
+    def __await__(self) -> Generator[_HandOver, None, None]:
+        yield self
+
+
+class _Drive:
+    """Awaits a chain of hooks up to its next hand-over; everything else it waits for goes to the event loop."""
+
+    def __init__(self, chain: CoroutineType[Any, Any, Any]) -> None:
+        self._chain = chain
+
+    def __await__(self) -> Generator[Any, Any, bool]:
+        """Return whether the chain is done."""
+        step: Callable[[], Any] = lambda: self._chain.send(None)  # noqa: E731
+        while True:
+            try:
+                yielded = step()
+            except StopIteration:
+                return True
+            if type(yielded) is _HandOver:
+                return False
+            try:
+                value = yield yielded
+                step = lambda value=value: self._chain.send(value)  # noqa: E731
+            except BaseException as error:
+                step = lambda error=error: self._chain.throw(error)  # noqa: E731
+
+
+class _Iterated:
+    """A Reply's body as a source: bytes, or an async iterable."""
+
+    def __init__(self, body: Any) -> None:
+        self._iterator = None if isinstance(body, bytes) else body.__aiter__()
+        self._whole: bytes | None = body if isinstance(body, bytes) else None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to read, told without waiting."""
+        return self._iterator is None and not self._whole
+
+    async def open(self) -> tuple[int, RawHeaders]:
+        return 0, []
+
+    async def read(self) -> bytes | None:
+        if self._iterator is None:
+            whole, self._whole = self._whole, None
+            return whole or None
+        try:
+            return await self._iterator.__anext__()  # type: ignore[no-any-return]
+        except StopAsyncIteration:
+            return None
+
+    async def close(self) -> None:
+        close = getattr(self._iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class Pulling:
+    """One exchange on a pull host. `open` brings it to the hand-over, `read` gives the body, `close` ends it early."""
+
+    __slots__ = (
+        "_chain",
+        "_load",
+        "_over",
+        "_ready",
+        "_source",
+        "_sources",
+        "_verdict",
+        "error_policy",
+        "exchange",
+        "flow",
+        "frames",
+        "native",
+        "stack",
+    )
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        stack: Stack,
+        sources: Callable[[], Source],
+        load: Callable[[int], Any],
+        *,
+        reraise: bool,
+    ) -> None:
+        self.exchange = exchange
+        self.stack = stack
+        self.frames: list[CallOutcome] = []
+        self.flow: Flow | None = None
+        self.native: Source | None = None
+        """The service's own answer, when it is that which is handed over."""
+        self.error_policy = reraise
+        self._sources = sources
+        self._load = load
+        self._source: Source | None = None
+        self._chain: CoroutineType[Any, Any, Any] | None = None
+        self._ready: list[bytes] = []
+        self._over = False
+        self._verdict: Outcome = "completed"
+
+    # ------------------------------------------------------------------ up to the hand-over
+
+    async def open(self, answer: Answer | Any) -> None:
+        """Bring the exchange to the point where status and headers are final."""
+        try:
+            await self._open(answer)
+        except asyncio.CancelledError:
+            await self._end("aborted", cancelled=True)
+            raise
+        except BaseException:
+            await self._end("failed")
+            raise
+
+    async def _open(self, answer: Any) -> None:
+        if type(answer) is CoroutineType:
+            answer = await answer
+        if answer is None:
+            answer = await self._body_hooks()
+        if answer is not None:
+            await self._answer(answer)
+            return
+        exchange = self.exchange
+        if self.stack.usage and exchange.request.loaded:
+            ask_for_usage(self.stack, exchange)
+        if self.stack.around:
+            self._chain = Call(self, 0)()  # type: ignore[assignment]
+            await self._advance()
+        else:
+            await self._attempt()
+        if self.flow is not None:
+            return
+        error = exchange.error
+        if error is None:
+            await self._answer(NO_ANSWER)
+            return
+        await self._failed(error)
+
+    async def _failed(self, error: BaseException) -> None:
+        reply = ask_on_error(self.stack, self.exchange, error) if isinstance(error, Exception) else None
+        if reply is not None:
+            await self._answer(reply)
+            return
+        if self.error_policy or not isinstance(error, Exception):
+            raise error
+        from .asgi_exchange import INTERNAL_ERROR
+
+        self.exchange.decide("gateway", "failed", type(error).__name__)
+        await self._answer(INTERNAL_ERROR)
+
+    async def _body_hooks(self) -> Answer:
+        stack, exchange = self.stack, self.exchange
+        if wants_body(stack, exchange):
+            declared = exchange.request.headers.get_bytes(b"content-length")
+            limit = exchange.snapshot.max_body_bytes
+            if declared is not None and declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
+                return TOO_LARGE
+            body = await self._load(limit)
+            if body is None:
+                exchange.decide("gateway", "refused", TOO_LARGE.code)
+                return TOO_LARGE
+            exchange.request.load(body)
+            exchange.llm = recognise(exchange)
+        if not stack.late:
+            return None
+        result = run(stack.late if exchange.llm is not None else stack.late_plain, exchange)
+        return await result if type(result) is CoroutineType else result  # type: ignore[return-value]
+
+    async def _advance(self) -> None:
+        """Run the chain of hooks up to its next hand-over, or to its end."""
+        chain = self._chain
+        if chain is not None and await _Drive(chain):
+            self._chain = None
+
+    # ------------------------------------------------------------------ what the chain calls
+
+    async def attempt(self, outcome: CallOutcome) -> None:
+        """One call of the service; returns, on the chain, when the body has ended."""
+        if await self._attempt():
+            await _HandOver()
+
+    async def deliver(self, answer: Reply | Refusal) -> None:
+        """Hand over a hook's answer."""
+        if await self._answer(answer):
+            await _HandOver()
+
+    async def _attempt(self) -> bool:
+        exchange = self.exchange
+        exchange.error = None
+        source = self._sources()
+        try:
+            status, fields = await self._guarded(source.open)
+        except Exception as error:
+            exchange.error = error
+            for frame in self.frames:
+                frame.error = error
+            await source.close()
+            return False
+        response = Response(status, Headers(fields, owned=True))
+        if self.frames and held_by(self.frames, status, response.headers) is not None:
+            await source.close()
+            return False
+        self.native = source
+        await self._start(response, source)
+        return True
+
+    async def _answer(self, answer: Reply | Refusal) -> bool:
+        """Make an answer of our own the response; False when a frame holds it."""
+        exchange = self.exchange
+        self.native = None
+        if isinstance(answer, Refusal):
+            response = refuse(self.stack, exchange, answer)
+            if self.frames and held_by(self.frames, response.status, response.headers) is not None:
+                return False
+            self.flow = Flow(exchange, self.stack, NOTHING_TO_DO)
+            self._ready = [response.body] if exchange.request.method != "HEAD" and response.body else []
+            self._source = None
+            self._over = True
+            self._verdict = "refused" if exchange.error is None else "failed"
+            return True
+        response = Response(answer.status, Headers(list(answer.headers), owned=True))
+        if self.frames and held_by(self.frames, response.status, response.headers) is not None:
+            return False
+        await self._start(response, _Iterated(answer.body), answer)
+        return True
+
+    async def _start(self, response: Response, source: Source, reply: Reply | None = None) -> None:
+        """Run the response hooks that can run now; a held body is read to its end first."""
+        exchange, stack = self.exchange, self.stack
+        walk = walk_for_answer(stack, exchange) if reply is not None else stack.walk(stack.llm_aware and exchange.llm is not None)
+        flow = self.flow = Flow(exchange, stack, walk)
+        self._source = source
+        self._over = False
+        result = flow.start(response)
+        answer = await result if type(result) is CoroutineType else result
+        if answer is None and flow.mode is Mode.HOLD:
+            answer = await self._hold(flow, source)
+        elif answer is None and reply is not None and isinstance(reply.body, bytes):
+            self._whole(flow, response, reply.body)
+        if answer is not None:
+            await source.close()
+            await self._answer(answer)  # type: ignore[arg-type]
+
+    def _whole(self, flow: Flow, response: Response, body: bytes) -> None:
+        """A Reply of bytes leaves with its length."""
+        out = flow.chunk(body)
+        if not flow.finished:
+            flow.end()
+            out += flow.tail()
+        if response.status >= 200 and response.status not in (204, 304):
+            response.headers.set_length(len(out))
+        self._ready = [out] if out and self.exchange.request.method != "HEAD" else []
+        self._source = _Iterated(b"")
+
+    async def _hold(self, flow: Flow, source: Source) -> Answer:
+        while True:
+            data = await self._guarded(source.read)
+            if data is None:
+                break
+            self._arrived(data)
+            flow.chunk(data)
+            if flow.overfull:
+                result = flow.give_up()
+                answer = await result if type(result) is CoroutineType else result
+                self._ready = [flow.held()]
+                return answer  # type: ignore[return-value]
+        result = flow.end()
+        answer = await result if type(result) is CoroutineType else result
+        if answer is not None:
+            return answer  # type: ignore[return-value]
+        body = flow.tail()
+        self._ready = [body] if body and self.exchange.request.method != "HEAD" else []
+        await source.close()
+        self._source = None
+        self._over = True
+        return None
+
+    # ------------------------------------------------------------------ after the hand-over
+
+    @property
+    def whole(self) -> bytes | None:
+        """The complete body, when it is known already; None when it is still to be read."""
+        source = self._source
+        if self._over or source is None or (type(source) is _Iterated and source.empty):
+            return b"".join(self._ready)
+        return None
+
+    async def read(self) -> bytes | None:
+        """Return the next piece of the body, None at its end."""
+        if self._ready:
+            return self._send(self._ready.pop(0))
+        source, flow = self._source, self.flow
+        if self._over or source is None or flow is None:
+            await self._resume_and_end(self._verdict)
+            return None
+        try:
+            while True:
+                data = await self._guarded(source.read)
+                if data is None:
+                    flow.end()
+                    tail = flow.tail()
+                    self._over = True
+                    await source.close()
+                    if tail:
+                        return self._send(tail)
+                    await self._resume_and_end("completed")
+                    return None
+                self._arrived(data)
+                out = flow.chunk(data)
+                if flow.finished:
+                    self._over = True
+                    self._verdict = "completed" if self.exchange.refusal is None else "failed"
+                    await source.close()
+                    return self._send(out)
+                if out or flow.mode is Mode.PASS:
+                    return self._send(out)
+        except asyncio.CancelledError:
+            await self._break(source, None, "aborted", cancelled=True)
+            raise
+        except DeadlineExceeded as error:
+            await self._break(source, error, "failed")
+            call = self.exchange.llm
+            if flow.mode is Mode.EVENTS and call is not None:
+                text = call.dialect.error_event(504, "deadline_exceeded", f"The answer was cut off: {error}.")
+                return flow.tail() + text
+            raise
+        except Exception as error:
+            await self._break(source, error, "failed")
+            raise
+
+    def _send(self, data: bytes) -> bytes:
+        self.exchange.bytes_sent += len(data)
+        return data
+
+    def _arrived(self, data: bytes) -> None:
+        exchange = self.exchange
+        if data and not exchange.first_byte:
+            exchange.first_byte = exchange.ports.clock.monotonic()
+        for frame in self.frames:
+            if frame.guard is not None:
+                frame.guard.progress()
+            if frame.capture:
+                frame.keep(data)
+
+    async def _break(self, source: Source, error: Exception | None, outcome: Outcome, *, cancelled: bool = False) -> None:
+        self._over = True
+        self.exchange.error = error
+        for frame in self.frames:
+            frame.error = error
+            frame.aborted = error is None
+        await self._close_source(source)
+        await self._resume_and_end(outcome, cancelled=cancelled)
+
+    async def close(self) -> None:
+        """The reader stops, at the end or before: let go of everything, complete the exchange."""
+        if self.exchange.ended:
+            return
+        source, self._source = self._source, None
+        delivered = self._over and not self._ready
+        if not delivered and self.flow is not None and self.flow.delivered:
+            delivered = True
+        if source is not None:
+            await self._close_source(source)
+        if not delivered:
+            for frame in self.frames:
+                frame.aborted = True
+        self._over = True
+        self._ready.clear()
+        await self._resume_and_end("aborted" if not delivered and self._verdict == "completed" else self._verdict)
+
+    @staticmethod
+    async def _close_source(source: Source) -> None:
+        await source.close()
+
+    async def _resume_and_end(self, outcome: Outcome, *, cancelled: bool = False) -> None:
+        """Give the body's end back to the hooks around the call, then settle and complete."""
+        if self._chain is not None and self.flow is not None and not _running(self._chain):
+            try:
+                await self._advance()
+            finally:
+                self._chain = None
+        await self._end(outcome, cancelled=cancelled)
+
+    async def _end(self, outcome: Outcome, *, cancelled: bool = False) -> None:
+        if not self.exchange.ended and not (self._chain is not None and _running(self._chain)):
+            await settle_and_complete(self.stack, self.exchange, outcome, cancelled=cancelled)
+
+    # ------------------------------------------------------------------ deadlines
+
+    async def _guarded(self, step: Callable[[], Any]) -> Any:
+        """Run one step of the inner side under the deadlines of the calls around it."""
+        guards = [frame.guard for frame in self.frames if frame.guard is not None]
+        if not guards:
+            return await step()
+        exchange = self.exchange
+        if exchange.ports.color == "sync":
+            for guard in guards:
+                guard.check()
+            result = await step()
+            for guard in guards:
+                guard.check()
+            return result
+        timers = exchange.runtime.state_of_host("timers", lambda: Timers(asyncio.get_running_loop(), exchange.ports.clock.monotonic))
+        armed = [timers.arm(guard) for guard in guards]
+        try:
+            return await step()
+        except asyncio.CancelledError:
+            fired = [entry.disarm() for entry in armed]
+            armed = []
+            if not any(fired):
+                raise
+            raise next(guard.fired for guard in guards if guard.fired is not None) from None
+        finally:
+            for entry in armed:
+                entry.disarm()
+
+
+NOTHING_TO_DO = Walk((), False)
+
+
+def _running(chain: CoroutineType[Any, Any, Any]) -> bool:
+    return chain.cr_running

@@ -1,0 +1,413 @@
+"""The WSGI host (PEP 3333): native, no event loop, no bridge.
+
+Header hooks run before the application; its iterable is handed through chunk by chunk and closed exactly once.
+"""
+
+from __future__ import annotations
+
+import http
+import io
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from ..exchange import CALLER, Caller, Exchange, Request, lazy
+from ..gateway import Core
+from ..headers import Headers, RawHeaders
+from ..pipeline import run
+from ..plugin import INBOUND, Plugin
+from ..ports.drive import finish
+from ..registry import REGISTRY, Registry
+from ..snapshot import ANY_ROUTE
+from .pull import Pulling
+
+if TYPE_CHECKING:
+    from ..pipeline import Stack
+    from ..ports import Clock
+
+logger = logging.getLogger("aigw_middleware")
+
+Environ = dict[str, Any]
+_CHUNK = 65_536
+
+
+class WsgiRequest(Request):
+    """The request of a WSGI environ."""
+
+    def __init__(self, environ: Environ) -> None:
+        self.environ = environ
+        self.method = environ.get("REQUEST_METHOD", "GET")
+        self.headers = Headers(load=self._load_headers)
+
+    def _load_headers(self) -> RawHeaders:
+        raw: RawHeaders = []
+        for key, value in self.environ.items():
+            if key.startswith("HTTP_"):
+                if key not in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
+                    raw.append((key[5:].lower().replace("_", "-").encode("latin-1"), _bytes(value)))
+            elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
+                raw.append((key.lower().replace("_", "-").encode("latin-1"), _bytes(value)))
+        return raw
+
+    @lazy
+    def path(self) -> str:  # type: ignore[override]
+        raw = _bytes(self.environ.get("PATH_INFO", "")) or b"/"
+        return raw.decode("utf-8", "surrogateescape")
+
+    @lazy
+    def root_path(self) -> str:  # type: ignore[override]
+        return _bytes(self.environ.get("SCRIPT_NAME", "")).decode("utf-8", "surrogateescape")
+
+    @lazy
+    def raw_path(self) -> bytes | None:  # type: ignore[override]
+        target = self.environ.get("RAW_URI") or self.environ.get("REQUEST_URI")
+        if not target:
+            return None
+        raw = _bytes(target).partition(b"?")[0]
+        if raw[:7].lower() in (b"http://", b"https:/"):
+            raw = b"/" + raw.split(b"//", 1)[-1].partition(b"/")[2]
+        return raw
+
+    @lazy
+    def query(self) -> bytes:  # type: ignore[override]
+        return _bytes(self.environ.get("QUERY_STRING", ""))
+
+    @lazy
+    def scheme(self) -> str:  # type: ignore[override]
+        return self.environ.get("wsgi.url_scheme", "http")  # type: ignore[no-any-return]
+
+    @lazy
+    def http_version(self) -> str:  # type: ignore[override]
+        return self.environ.get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2]  # type: ignore[no-any-return]
+
+    @lazy
+    def peer(self) -> str | None:  # type: ignore[override]
+        return self.environ.get("REMOTE_ADDR") or None
+
+    @lazy
+    def domain(self) -> str:
+        host = self.environ.get("HTTP_HOST") or self.environ.get("SERVER_NAME", "")
+        host = host.strip().lower()
+        if host.startswith("["):
+            return host[1:].partition("]")[0]  # type: ignore[no-any-return]
+        return host.partition(":")[0].rstrip(".")  # type: ignore[no-any-return]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1", "replace")
+
+
+class WSGIGateway:
+    """A gateway around a WSGI application.
+
+        app.wsgi_app = WSGIGateway(app.wsgi_app, config="aigw.yaml")     # Flask
+
+    Around another WSGIGateway it absorbs it: one exchange, one sorted stack. Raises ConfigError; names a plug-in that needs
+    asyncio.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        config: Mapping[str, Any] | str | Path | None = None,
+        plugins: Sequence[Plugin[Any]] = (),
+        *,
+        registry: Registry = REGISTRY,
+        clock: Clock | None = None,
+        core: Core | None = None,
+    ) -> None:
+        if isinstance(app, WSGIGateway):
+            if config is not None and app.core.configured:
+                raise ConfigError.of("", "two gateways with a configuration each stand around one application", "merge the two files")
+            if config is None and app.core.configured:
+                config = app.core.source.path or app.core.source.read_data()
+            plugins = [*plugins, *app.core.plugins[INBOUND]]
+            clock = clock or app.core.clock
+            app = app.app
+        self.app = app
+        self.core = core or Core(config, plugins, registry=registry, clock=clock)
+        refuse_asyncio_only(self.core)
+
+    def close(self) -> None:
+        """Tear down what the gateway acquired."""
+        self.core.close()
+
+    def reload(self) -> None:
+        """Read the configuration again. Raises ConfigError and keeps the old one when it is wrong."""
+        self.core.reload()
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        core = self.core
+        if core.look_due:
+            core.look()
+        snapshot = core.snapshot
+        runtime = core.process_runtime()
+        if runtime.snapshot is not snapshot:
+            runtime.adopt(snapshot)
+        exchange = Exchange()
+        exchange.direction = INBOUND
+        exchange.snapshot = snapshot
+        exchange.runtime = runtime
+        exchange.ports = runtime.ports
+        exchange.route = ANY_ROUTE
+        request = exchange.request = WsgiRequest(environ)
+        environ["aigw"] = exchange
+        caller = Caller(exchange)
+        token = CALLER.set(caller)
+        try:
+            stack, answer = snapshot.admit(exchange, snapshot.sides[INBOUND])
+            result: Any = answer
+            if result is None and stack.early:
+                result = run(stack.early, exchange)
+            if result is None and stack.bare and "meter" not in exchange.__dict__:
+                write_environ(request, environ)
+                return self._pass(environ, start_response, caller)
+            body = _Body(self.app, environ, exchange, stack, caller)
+            finish(body.pulling.open(result), "the exchange")
+            body.start(start_response)
+            return body
+        finally:
+            CALLER.reset(token)
+
+    def _pass(self, environ: Environ, start_response: Callable[..., Any], caller: Caller) -> Iterable[bytes]:
+        """Nobody watches the response: the application's own iterable leaves, wrapped only where more of its code runs."""
+        iterable = self.app(environ, start_response)
+        wrapper = environ.get("wsgi.file_wrapper")
+        if type(iterable) in (list, tuple) or (isinstance(wrapper, type) and isinstance(iterable, wrapper)):
+            caller.detach(caller.exchange.ports.clock.monotonic() if caller.exchange else 0.0)
+            return iterable  # type: ignore[no-any-return]
+        return _InContext(iterable, caller)
+
+
+def refuse_asyncio_only(core: Core) -> None:
+    """Raise ConfigError naming every plug-in that cannot run on a synchronous host."""
+    names = sorted({plugin.name for plugin in core.snapshot.plugins if plugin.asyncio_only})
+    if names:
+        raise ConfigError.of("plugins", f"{', '.join(names)} needs asyncio and cannot run on a synchronous host")
+
+
+def write_environ(request: Request, environ: Environ) -> None:
+    """Write changed header fields and an edited body back."""
+    if request.loaded:
+        body = request.body
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        environ["wsgi.input_terminated"] = True
+    if not request.headers.changed:
+        return
+    for key in [key for key in environ if key.startswith("HTTP_")]:
+        del environ[key]
+    for name, value in request.headers.raw:
+        text = value.decode("latin-1")
+        if name == b"content-type":
+            environ["CONTENT_TYPE"] = text
+            continue
+        if name == b"content-length":
+            continue
+        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        if key in environ:
+            text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+        environ[key] = text
+
+
+def read_body(environ: Environ, limit: int) -> bytes | None:
+    """Read the request's body, counting; None when it has more than `limit` bytes."""
+    stream = environ["wsgi.input"]
+    declared = environ.get("CONTENT_LENGTH") or ""
+    chunked = environ.get("wsgi.input_terminated") or "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+    if declared.isdigit() and not environ.get("wsgi.input_terminated"):
+        remaining = int(declared)
+        if remaining > limit:
+            return None
+    elif chunked:
+        remaining = limit + 1
+    else:
+        return b""
+    chunks: list[bytes] = []
+    size = 0
+    while remaining > 0:
+        chunk = stream.read(min(_CHUNK, remaining))
+        if not chunk:
+            break
+        chunks.append(chunk)
+        size += len(chunk)
+        remaining -= len(chunk)
+        if size > limit:
+            return None
+    return b"".join(chunks)
+
+
+class _WsgiSource:
+    """The application as the inner side of the exchange."""
+
+    def __init__(self, app: Any, environ: Environ, request: Request, fresh: bool) -> None:
+        self._app = app
+        self._environ = dict(environ) if fresh else environ
+        self._request = request
+        self._iterable: Any = None
+        self._iterator: Iterator[bytes] | None = None
+        self._written: list[bytes] = []
+        self.status_line: str | None = None
+        self._handed_over = False
+        self._head: tuple[int, RawHeaders] | None = None
+
+    async def open(self) -> tuple[int, RawHeaders]:
+        write_environ(self._request, self._environ)
+        self._iterable = self._app(self._environ, self._start_response)
+        if self._head is None:  # it may be called as late as with the first piece
+            self._iterator = iter(self._iterable)
+            while self._head is None:
+                try:
+                    self._written.append(next(self._iterator))
+                except StopIteration:
+                    break
+        if self._head is None:
+            raise RuntimeError("the application returned without calling start_response")
+        self._handed_over = True
+        return self._head
+
+    def _start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        if exc_info is not None:
+            try:
+                if self._handed_over:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._head is not None:
+            raise AssertionError("start_response was called twice without exc_info")
+        self.status_line = status
+        fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        self._head = int(status[:3]), fields
+        return self._written.append
+
+    async def read(self) -> bytes | None:
+        if self._written:
+            return self._written.pop(0)
+        if self._iterator is None:
+            self._iterator = iter(self._iterable)
+        try:
+            chunk = next(self._iterator)
+        except StopIteration:
+            return self._written.pop(0) if self._written else None
+        if self._written:  # write() was called while this piece was made: it goes first
+            self._written.append(chunk)
+            return self._written.pop(0)
+        return chunk
+
+    async def close(self) -> None:
+        iterable, self._iterable = self._iterable, None
+        self._iterator = self._iterator or iter(())
+        close = getattr(iterable, "close", None)
+        if close is not None:
+            close()
+
+
+class _Body:
+    """The iterable that the server gets: a class, so that `close` works even when it was never iterated."""
+
+    def __init__(self, app: Any, environ: Environ, exchange: Exchange, stack: Stack, caller: Caller) -> None:
+        self._caller = caller
+        self._closed = False
+
+        async def load(limit: int) -> bytes | None:
+            return read_body(environ, limit)
+
+        def source() -> _WsgiSource:
+            return _WsgiSource(app, environ, exchange.request, stack.replay)
+
+        self.pulling = Pulling(exchange, stack, source, load, reraise=False)
+
+    def start(self, start_response: Callable[..., Any]) -> None:
+        """Send the head."""
+        exchange = self.pulling.exchange
+        response = exchange.response
+        assert response is not None
+        if exchange.error is not None:
+            logger.error("the application raised %s", type(exchange.error).__name__, exc_info=exchange.error)
+        line = self.pulling.native.status_line if isinstance(self.pulling.native, _WsgiSource) else None
+        if line is None or int(line[:3]) != response.status:
+            line = f"{response.status} {_phrase(response.status)}"
+        start_response(line, [(title(name), value.decode("latin-1")) for name, value in response.headers.raw])
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        token = CALLER.set(self._caller)
+        try:
+            chunk = finish(self.pulling.read(), "the answer")
+        finally:
+            CALLER.reset(token)
+        if chunk is None:
+            self._caller.detach(self.pulling.exchange.finished)
+            raise StopIteration
+        return chunk  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """The server is done with the response, wherever it stopped."""
+        if self._closed:
+            return
+        self._closed = True
+        token = CALLER.set(self._caller)
+        try:
+            finish(self.pulling.close(), "the end of the exchange")
+        finally:
+            CALLER.reset(token)
+            self._caller.detach(self.pulling.exchange.finished)
+
+    def __del__(self) -> None:
+        if not self._closed and self.pulling.flow is not None:
+            self.close()
+
+
+class _InContext:
+    """Runs the application's iterable with the caller in context, and closes it."""
+
+    __slots__ = ("_caller", "_iterable", "_iterator")
+
+    def __init__(self, iterable: Any, caller: Caller) -> None:
+        self._iterable = iterable
+        self._iterator: Any = None
+        self._caller = caller
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        token = CALLER.set(self._caller)
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._iterable)
+            return next(self._iterator)  # type: ignore[no-any-return]
+        finally:
+            CALLER.reset(token)
+
+    def close(self) -> None:
+        """Close the application's iterable."""
+        close = getattr(self._iterable, "close", None)
+        token = CALLER.set(self._caller)
+        try:
+            if close is not None:
+                close()
+        finally:
+            CALLER.reset(token)
+            exchange = self._caller.exchange
+            if exchange is not None:
+                self._caller.detach(exchange.ports.clock.monotonic())
+
+
+def title(name: bytes) -> str:
+    """Write a header name as WSGI servers and HTTP/1.1 readers expect: `content-type` as `Content-Type`."""
+    return "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+

@@ -1,0 +1,311 @@
+"""OpenAI chat completions: `POST .../chat/completions`, whole and as server-sent events.
+
+Source: the OpenAI API reference, "Chat completions" and "Streaming"; `reasoning_content` as DeepSeek and others send it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from ... import json as strict_json
+from ..errors import error_object
+from ..sse import Event, encode_event
+from ..usage import Usage, count
+from .base import Delta, Dialect, Piece, Slot
+
+DONE = b"data: [DONE]\n\n"
+_FIELDS = {"content": "content", "reasoning_content": "reasoning", "reasoning": "reasoning", "refusal": "refusal"}
+_FIELD_OF_KIND = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
+_TOOL = 1_000  # parts of tool arguments are numbered from here, so that part tells `reasoning` (1) from its namesake (0)
+
+
+_ABSENT = msgspec.Raw(b"null")
+
+
+class _Function(msgspec.Struct):
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int = 0
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
+    model: str | None = None
+
+
+_read_chunk = msgspec.json.Decoder(_Chunk).decode
+_NOTHING = Delta((), (), None, None)
+
+
+class OpenAIChat(Dialect):
+    """Chat completions of OpenAI and the many services that speak them."""
+
+    name = "openai-chat"
+    error_style = "openai"
+    suffixes = ("/chat/completions",)
+
+    def recognises(self, body: Any) -> bool:
+        return isinstance(body, dict) and isinstance(body.get("messages"), list) and isinstance(body.get("model"), str)
+
+    def readable(self, body: Any) -> str:
+        if not isinstance(body, dict):
+            return "the body is no JSON object"
+        if not isinstance(body.get("messages"), list):
+            return "messages is no list"
+        for message in body["messages"]:
+            if not isinstance(message, dict):
+                return "a message is no object"
+            content = message.get("content")
+            if content is not None and not isinstance(content, (str, list)):
+                return "the content of a message is neither text nor a list of parts"
+        return ""
+
+    def texts(self, body: Any) -> Iterator[Slot]:
+        for index, message in enumerate(_dicts(body.get("messages"))):
+            role = message.get("role")
+            role = role if isinstance(role, str) else ""
+            kind = {"system": "system", "developer": "system", "tool": "tool_result", "function": "tool_result"}.get(role, "content")
+            content = message.get("content")
+            if isinstance(content, str):
+                yield Slot(message, "content", kind, index, role)
+            else:
+                for number, part in enumerate(_dicts(content)):
+                    for key in ("text", "refusal"):
+                        if isinstance(part.get(key), str):
+                            yield Slot(part, key, kind, index, role, number)
+            for field in ("reasoning_content", "reasoning", "refusal", "name"):
+                if isinstance(message.get(field), str):
+                    yield Slot(message, field, _FIELDS.get(field, kind), index, role)
+            calls = [*_dicts(message.get("tool_calls")), *([message] if "function_call" in message else [])]
+            for number, call in enumerate(calls):
+                function = call.get("function_call") if call is message else call.get("function")
+                if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+                    yield Slot(function, "arguments", "tool_arguments", index, role, number)
+        for number, tool in enumerate([*_dicts(body.get("tools")), *_dicts(body.get("functions"))]):
+            function = tool.get("function", tool)
+            if isinstance(function, dict) and isinstance(function.get("description"), str):
+                yield Slot(function, "description", "tool_definition", 0, "", number)
+        prediction = body.get("prediction")
+        if isinstance(prediction, dict) and isinstance(prediction.get("content"), str):
+            yield Slot(prediction, "content", "content", 0, "")
+
+    def insert(self, body: Any, messages: Sequence[tuple[str, str]], *, at_end: bool) -> bool:
+        conversation = body.get("messages") if isinstance(body, dict) else None
+        if not isinstance(conversation, list):
+            return False
+        place = len(conversation) if at_end else 0
+        conversation[place:place] = [{"role": role, "content": text} for role, text in messages]
+        return True
+
+    def ask_for_usage(self, body: Any) -> bool:
+        options = body.get("stream_options")
+        if options is None:
+            body["stream_options"] = {"include_usage": True}
+            return True
+        if isinstance(options, dict) and options.get("include_usage") is not True:
+            options["include_usage"] = True
+            return True
+        return False
+
+    def answer_texts(self, body: Any) -> Iterator[Slot]:
+        for position, choice in enumerate(_dicts(body.get("choices") if isinstance(body, dict) else None)):
+            index = choice.get("index")
+            index = index if isinstance(index, int) else position
+            message = choice.get("message")
+            if not isinstance(message, dict):
+                continue
+            for field, kind in _FIELDS.items():
+                value = message.get(field)
+                if isinstance(value, str):
+                    yield Slot(message, field, kind, index, "assistant", 1 if field == "reasoning" else 0)
+                elif isinstance(value, list):
+                    for number, part in enumerate(_dicts(value)):
+                        if isinstance(part.get("text"), str):
+                            yield Slot(part, "text", kind, index, "assistant", number)
+            for number, call in enumerate(_dicts(message.get("tool_calls"))):
+                function = call.get("function")
+                if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+                    yield Slot(function, "arguments", "tool_arguments", index, "assistant", _TOOL + number)
+
+    def usage(self, body: Any) -> Usage | None:
+        return _usage(body.get("usage")) if isinstance(body, dict) else None
+
+    def finish_answer(self, body: Any, index: int, reason: str) -> None:
+        for position, choice in enumerate(_dicts(body.get("choices"))):
+            if choice.get("index", position) == index:
+                choice["finish_reason"] = reason
+                if choice.get("logprobs") is not None:
+                    choice["logprobs"] = None
+
+    def read(self, event: Event) -> Delta | None:
+        data = event.data
+        if data is None or data == b"[DONE]":
+            return None
+        try:
+            chunk = _read_chunk(data)
+        except (ValueError, RecursionError):
+            return None
+        pieces: list[Piece] = []
+        finished: list[int] = []
+        for choice in chunk.choices or ():
+            delta = choice.delta
+            if delta is not None:
+                if delta.content:
+                    pieces.append(Piece(choice.index, "content", 0, delta.content))
+                if delta.reasoning_content:
+                    pieces.append(Piece(choice.index, "reasoning", 0, delta.reasoning_content))
+                if delta.reasoning:
+                    pieces.append(Piece(choice.index, "reasoning", 1, delta.reasoning))
+                if delta.refusal:
+                    pieces.append(Piece(choice.index, "refusal", 0, delta.refusal))
+                for call in delta.tool_calls or ():
+                    if call.function is not None and call.function.arguments:
+                        pieces.append(Piece(choice.index, "tool_arguments", _TOOL + call.index, call.function.arguments))
+            if choice.finish_reason:
+                finished.append(choice.index)
+        usage = None
+        if chunk.usage is not _ABSENT and bytes(chunk.usage) != b"null":
+            usage = _usage(strict_json.decode(bytes(chunk.usage)))
+        return Delta(
+            pieces,
+            finished,
+            usage,
+            chunk.model,
+            error=chunk.error is not _ABSENT and bytes(chunk.error) != b"null",
+            usage_only=usage is not None and not chunk.choices,
+        )
+
+    def ends(self, event: Event) -> bool:
+        return event.data == b"[DONE]"
+
+    def with_texts(self, event: Event, pieces: Sequence[Piece]) -> bytes:
+        if len(pieces) == 1 and pieces[0].kind == "content" and b'"logprobs"' not in event.raw:
+            spliced = _splice(event.raw, pieces[0].text)
+            if spliced is not None:
+                return spliced
+        body = strict_json.decode(event.data or b"")
+        for piece in pieces:
+            for position, choice in enumerate(_dicts(body.get("choices"))):
+                if choice.get("index", position) != piece.index or not isinstance(choice.get("delta"), dict):
+                    continue
+                _set_text(choice["delta"], piece)
+                if choice.get("logprobs") is not None:
+                    choice["logprobs"] = None  # they describe the tokens that were replaced
+        return _event_like(event, strict_json.encode(body))
+
+    def text_event(self, template: Event, piece: Piece) -> bytes:
+        body = strict_json.decode(template.data or b"")
+        delta: dict[str, Any] = {}
+        if piece.kind == "tool_arguments":
+            delta["tool_calls"] = [{"index": piece.part - _TOOL, "function": {"arguments": piece.text}}]
+        else:
+            delta["reasoning" if piece.part == 1 else _FIELD_OF_KIND[piece.kind]] = piece.text
+        body["choices"] = [{"index": piece.index, "delta": delta, "finish_reason": None}]
+        if body.get("usage") is not None:
+            body["usage"] = None
+        return _event_like(template, strict_json.encode(body))
+
+    def finish_events(self, template: Event | None, indexes: Sequence[int], reason: str) -> bytes:
+        body: dict[str, Any] = {}
+        if template is not None:
+            body = strict_json.decode(template.data or b"{}")
+        out = []
+        for index in indexes or (0,):
+            body["choices"] = [{"index": index, "delta": {}, "finish_reason": reason}]
+            if body.get("usage") is not None:
+                body["usage"] = None
+            out.append(encode_event(strict_json.encode(body)))
+        return b"".join([*out, DONE])
+
+    def error_event(self, status: int, code: str, text: str) -> bytes:
+        return encode_event(strict_json.encode(error_object("openai", status, code, text)))
+
+    def answer(self, text: str, *, stream: bool, reason: str, model: str, identifier: str, created: int) -> bytes:
+        head = {"id": f"chatcmpl-{identifier}", "created": created, "model": model}
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        if not stream:
+            message = {"role": "assistant", "content": text, "refusal": None}
+            choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+            return strict_json.encode({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
+        chunk = {**head, "object": "chat.completion.chunk"}
+        first = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
+        last = {"index": 0, "delta": {}, "finish_reason": reason}
+        events = [strict_json.encode({**chunk, "choices": [choice]}) for choice in (first, last)]
+        return b"".join([*map(encode_event, events), DONE])
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _usage(value: Any) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    prompt, completion = value.get("prompt_tokens_details"), value.get("completion_tokens_details")
+    total = value.get("total_tokens")
+    return Usage(
+        count(value.get("prompt_tokens")),
+        count(value.get("completion_tokens")),
+        count(total) if total is not None else None,
+        cached_tokens=count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else 0,
+        reasoning_tokens=count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else 0,
+        input_details=prompt if isinstance(prompt, dict) else None,
+        output_details=completion if isinstance(completion, dict) else None,
+    )
+
+
+def _splice(raw: bytes, text: str) -> bytes | None:
+    """Replace the value of the one `"content"` member of an event, or return None when that is not unambiguous."""
+    start = raw.find(b'"content":')
+    if start < 0 or raw.find(b"content", start + 10) >= 0 or raw.find(b"\\u") >= 0 or raw.find(b"content") != start + 1:
+        return None
+    start += 10
+    while raw[start : start + 1] == b" ":
+        start += 1
+    if raw[start : start + 1] != b'"':
+        return None
+    end = start + 1
+    while True:
+        end = raw.find(b'"', end)
+        if end < 0:
+            return None
+        slashes = end - len(raw[:end].rstrip(b"\\"))
+        if slashes % 2 == 0:
+            break
+        end += 1
+    return raw[:start] + strict_json.encode(text) + raw[end + 1 :]
+
+
+def _set_text(delta: dict[str, Any], piece: Piece) -> None:
+    if piece.kind == "tool_arguments":
+        for position, call in enumerate(_dicts(delta.get("tool_calls"))):
+            if call.get("index", position) == piece.part - _TOOL and isinstance(call.get("function"), dict):
+                call["function"]["arguments"] = piece.text
+        return
+    delta["reasoning" if piece.part == 1 else _FIELD_OF_KIND[piece.kind]] = piece.text
+
+
+def _event_like(event: Event, data: bytes) -> bytes:
+    return encode_event(data, event=event.event, id=event.id)

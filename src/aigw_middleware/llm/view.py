@@ -1,0 +1,121 @@
+"""An exchange as the LLM call it is: model, stream flag, texts, in any dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .dialects import DIALECTS, Dialect, Slot
+
+if TYPE_CHECKING:
+    from ..exchange import Exchange
+
+
+class Uncovered(Exception):
+    """A call is an LLM call but cannot be read; becomes the plug-in's `on_uncovered` policy."""
+
+
+class LlmCall:
+    """The LLM call of an exchange. Reading its body raises InvalidJSON, its texts Uncovered."""
+
+    __slots__ = ("_reason", "asked_for_usage", "dialect", "exchange")
+
+    def __init__(self, exchange: Exchange, dialect: Dialect) -> None:
+        self.exchange = exchange
+        self.dialect = dialect
+        self._reason: str | None = None
+        self.asked_for_usage = False
+        """Whether usage was asked for on the caller's behalf, so that its event is taken out of the stream again."""
+
+    @property
+    def body(self) -> Any:
+        """The request's JSON; change it through the methods here or `exchange.request.edit()`."""
+        return self.exchange.request.json
+
+    @property
+    def uncovered(self) -> str:
+        """Why the request cannot be read; empty when it can."""
+        if self._reason is None:
+            coding = self.exchange.request.headers.get_bytes(b"content-encoding")
+            if coding is not None and coding.strip().lower() != b"identity":
+                self._reason = "the request body has a content coding"
+            elif not self.exchange.request.loaded:
+                self._reason = "the request body was not loaded"
+            else:
+                self._reason = self.dialect.readable(self.body)
+        return self._reason
+
+    @property
+    def covered(self) -> bool:
+        """Whether every text of the call can be read."""
+        return not self.uncovered
+
+    @property
+    def model(self) -> str:
+        """The model the caller asks for; empty when none is named."""
+        return self.dialect.model(self.body) if self.exchange.request.loaded and not self._coded else ""
+
+    @property
+    def _coded(self) -> bool:
+        return self.exchange.request.headers.get_bytes(b"content-encoding") is not None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the caller asks for a stream."""
+        return self.dialect.streams(self.body)
+
+    def texts(self) -> Iterator[Slot]:
+        """Yield every text of the request. Raises Uncovered."""
+        if self.uncovered:
+            raise Uncovered(self.uncovered)
+        return self.dialect.texts(self.body)
+
+    def replace(self, slot: Slot, text: str) -> None:
+        """Put another text in a place of the request."""
+        self.exchange.request.edit()
+        slot.container[slot.key] = text
+
+    def insert(self, messages: Sequence[tuple[str, str]], *, at_end: bool = False) -> None:
+        """Put `(role, text)` messages before or after the conversation. Raises Uncovered."""
+        if self.uncovered or not self.dialect.insert(self.exchange.request.edit(), messages, at_end=at_end):
+            raise Uncovered(self.uncovered or "the call has no conversation")
+
+
+def recognise(exchange: Exchange) -> LlmCall | None:
+    """Return the view of an exchange that is an LLM call: by its route's `llm`, else its path, else its body's shape."""
+    request = exchange.request
+    setting = exchange.route.llm
+    if setting == "none" or request.method != "POST":
+        return None
+    if setting != "auto":
+        return LlmCall(exchange, DIALECTS[setting])
+    dialect = exchange.snapshot.dialects.of_path(request.path)
+    if dialect is None and request.loaded and is_json(request.headers.get_bytes(b"content-type")):
+        try:
+            body = request.json
+        except ValueError:
+            return None
+        dialect = next((known for known in DIALECTS.values() if known.recognises(body)), None)
+    return LlmCall(exchange, dialect) if dialect is not None else None
+
+
+def may_be_llm(exchange: Exchange) -> bool:
+    """Whether the body could make this exchange an LLM call, told without reading it."""
+    request = exchange.request
+    if request.method != "POST" or exchange.route.llm == "none":
+        return False
+    return (
+        exchange.route.llm != "auto"
+        or exchange.snapshot.dialects.of_path(request.path) is not None
+        or is_json(request.headers.get_bytes(b"content-type"))
+    )
+
+
+def is_json(content_type: bytes | None) -> bool:
+    """Whether a Content-Type value means JSON (RFC 6839: also `+json`)."""
+    if content_type is None:
+        return False
+    if content_type == b"application/json":
+        return True
+    media_type = content_type.partition(b";")[0].strip().lower()
+    return media_type == b"application/json" or media_type.endswith(b"+json")

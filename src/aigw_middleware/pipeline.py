@@ -1,0 +1,375 @@
+"""The sorted plug-ins of one choice of rules, compiled into flat tuples of hooks, and the loop that runs them.
+
+Phases are plain functions: they return None, an answer, or, only where a hook really waits on an asynchronous host, a
+coroutine of either. A plug-in that raises is contained where it is called.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .exchange import Exchange, Refusal, Reply
+from .headers import Headers
+from .json import InvalidJSON
+from .llm.text import WholeText
+from .llm.view import Uncovered, may_be_llm
+from .plugin import GATE, Needs, Plugin, needs_of, overridden
+from .ports.drive import finish
+
+if TYPE_CHECKING:
+    from .exchange import Outcome, Response
+
+logger = logging.getLogger("aigw_middleware")
+
+Answer: TypeAlias = Reply | Refusal | None
+Hook: TypeAlias = Callable[[Exchange], Any]
+Result: TypeAlias = Answer | Coroutine[Any, Any, Answer]
+
+PLUGIN_FAILED = Refusal(503, "plugin_failed", "The gateway could not check this request. Try again later.")
+UNCOVERED = Refusal(400, "uncovered_call", "The gateway cannot read this kind of call, and its policy is to refuse what it cannot read.")
+UNREADABLE = Refusal(502, "uncovered_answer", "The gateway cannot read the answer, and its policy is to refuse what it cannot read.")
+NO_ANSWER = Refusal(502, "no_answer", "The service gave no answer.")
+TOO_LARGE = Refusal(413, "request_too_large", "The request body is larger than this service accepts.")
+
+
+class WantedBody:
+    """`on_request_body` of a plug-in that says by the headers whether the body concerns it."""
+
+    __slots__ = ("plugin",)
+
+    def __init__(self, plugin: Plugin[Any]) -> None:
+        self.plugin = plugin
+
+    def __call__(self, exchange: Exchange) -> Any:
+        return self.plugin.on_request_body(exchange) if self.plugin.wants_body(exchange) else None
+
+
+def owner(hook: Callable[..., Any]) -> Plugin[Any]:
+    """Return the plug-in that a compiled hook belongs to."""
+    return hook.plugin if type(hook) in (WholeText, WantedBody) else hook.__self__  # type: ignore[attr-defined, no-any-return]
+
+
+def run(hooks: Sequence[Hook], exchange: Exchange) -> Result:
+    """Call hooks in order until one answers. Returns None, its answer, or a coroutine of either."""
+    for hook in hooks:
+        try:
+            result = hook(exchange)
+        except Exception as error:
+            result = contain(exchange, hook, error)
+        if result is not None:
+            return _more(hooks, exchange, hook, result)
+    return None
+
+
+def _more(hooks: Sequence[Hook], exchange: Exchange, hook: Hook, result: Any) -> Result:
+    """Go on after a hook that returned something: an answer ends the phase, a coroutine is awaited or driven."""
+    if exchange.ports.color == "async" and type(result) is CoroutineType:
+        return _wait(hooks, exchange, hook, result)
+    position = hooks.index(hook)
+    while True:
+        result = _checked(exchange, hook, result)
+        if result is not None:
+            return result  # type: ignore[no-any-return]
+        for position in range(position + 1, len(hooks)):
+            hook = hooks[position]
+            try:
+                result = hook(exchange)
+            except Exception as error:
+                result = contain(exchange, hook, error)
+            if result is not None:
+                break
+        else:
+            return None
+
+
+async def _wait(hooks: Sequence[Hook], exchange: Exchange, hook: Hook, coroutine: Any) -> Answer:
+    position = hooks.index(hook)
+    result: Any = coroutine
+    while True:
+        if type(result) is CoroutineType:
+            try:
+                result = await result
+            except Exception as error:
+                result = contain(exchange, hook, error)
+        result = _checked(exchange, hook, result)
+        if result is not None:
+            return result  # type: ignore[no-any-return]
+        for position in range(position + 1, len(hooks)):
+            hook = hooks[position]
+            try:
+                result = hook(exchange)
+            except Exception as error:
+                result = contain(exchange, hook, error)
+            if result is not None:
+                break
+        else:
+            return None
+
+
+def _checked(exchange: Exchange, hook: Hook, result: Any) -> Answer:
+    """Finish a coroutine on a synchronous host; turn a result of a wrong type into the plug-in's failure."""
+    if type(result) is CoroutineType:
+        try:
+            result = finish(result, f"{owner(hook).name}.{_name(hook)}")
+        except Exception as error:
+            result = contain(exchange, hook, error)
+    if result is None:
+        return None
+    if isinstance(result, (Reply, Refusal)):
+        plugin = owner(hook)
+        exchange.answered_by = exchange.answered_by or plugin.name
+        exchange.answering = plugin
+        exchange.decide(plugin, "refused" if isinstance(result, Refusal) else "answered", _reason(result))
+        return result
+    error = TypeError(f"{_name(hook)} returned {type(result).__name__}, not Reply, Refusal or None")
+    return _checked(exchange, hook, contain(exchange, hook, error))
+
+
+def contain(exchange: Exchange, hook: Callable[..., Any], error: Exception) -> Refusal | None:
+    """Turn an exception of a hook into the plug-in's policy, a log line without secrets, a count and a record."""
+    plugin = owner(hook)
+    if isinstance(error, InvalidJSON) and exchange.response is None:
+        return Refusal(400, "invalid_json", f"The request body is not acceptable JSON: {error}.")
+    if isinstance(error, (Uncovered, InvalidJSON)):
+        policy, decision, reason = plugin.on_uncovered, "uncovered", str(error)
+        refusal = UNCOVERED if exchange.response is None else UNREADABLE
+    else:
+        policy, decision, refusal = plugin.on_failure, "failed", PLUGIN_FAILED
+        reason = type(error).__name__
+    first = plugin not in exchange.broken
+    if first:
+        exchange.broken = (*exchange.broken, plugin)
+        exchange.decide(plugin, decision, f"{reason}; policy: {policy}")
+    exchange.runtime.count(plugin.name, decision)
+    if first and decision == "failed":
+        place = _place(error)
+        logger.error("plug-in %s failed in %s at %s: %s (on_failure: %s)", plugin.name, _name(hook), place, reason, policy)
+    return refusal if policy == "deny" else None
+
+
+def _place(error: BaseException) -> str:
+    """File and line where the exception was raised. Its text may hold secrets and is never logged."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "?"
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+
+
+def _name(hook: Callable[..., Any]) -> str:
+    return {WholeText: "on_text", WantedBody: "on_request_body"}.get(type(hook)) or getattr(hook, "__name__", "hook")
+
+
+def _reason(answer: Reply | Refusal) -> str:
+    return f"{answer.status} {answer.code}" if isinstance(answer, Refusal) else str(answer.status)
+
+
+class Walk:
+    """The response side of some plug-ins, innermost first."""
+
+    __slots__ = ("bodiless", "events", "head", "plain", "quiet", "tail", "texts")
+
+    def __init__(self, plugins: Sequence[Plugin[Any]], llm: bool) -> None:
+        head: list[Hook] = []
+        tail: list[Hook] = []
+        plain: list[Hook] = []
+        for plugin in reversed(plugins):
+            response = overridden(plugin, "on_response")
+            if response is not None:
+                (tail if tail else head).append(response)
+                if tail:
+                    plain.append(response)
+            body = overridden(plugin, "on_response_body")
+            if body is not None and (llm or Needs.LLM not in needs_of(plugin)):
+                tail.append(body)
+            if llm and overridden(plugin, "on_text"):
+                tail.append(WholeText(plugin))
+        self.head = tuple(head)
+        """`on_response` hooks that come before any body is needed."""
+        self.tail = tuple(tail)
+        """From the first hook that needs the whole body on, everything in order."""
+        self.plain = tuple(plain)
+        """The `on_response` hooks of the tail, for answers that have no body to read."""
+        self.events = tuple(plugin.on_event for plugin in reversed(plugins) if overridden(plugin, "on_event"))
+        self.texts = tuple(plugin.on_text for plugin in reversed(plugins) if llm and overridden(plugin, "on_text"))
+        self.bodiless = not (tail or self.events or self.texts)
+        """No hook looks at a body."""
+        self.quiet = self.bodiless and not head
+
+
+class Stack:
+    """The plug-ins of one distinct choice of rules, sorted, and their hooks by phase."""
+
+    def __init__(self, plugins: Sequence[Plugin[Any]]) -> None:
+        self.plugins = tuple(plugins)
+        steps = self._request_steps()
+        boundary = next((number for number, (_, body, _) in enumerate(steps) if body), len(steps))
+        self.early: tuple[Hook, ...] = tuple(hook for hook, _, _ in steps[:boundary])
+        """Request hooks before the body is loaded."""
+        self.late: tuple[Hook, ...] = tuple(hook for hook, _, _ in steps[boundary:])
+        """Those after it, for LLM calls."""
+        self.late_plain: tuple[Hook, ...] = tuple(hook for hook, _, llm in steps[boundary:] if not llm)
+        """Those after it, for everything else."""
+        needs = [needs_of(plugin) for plugin in self.plugins]
+        self.replay = any(Needs.REPLAY in need for need in needs)
+        self.usage = any(Needs.USAGE in need for need in needs)
+        self.body_always = self.replay or any(body and not llm and type(hook) is not WantedBody for hook, body, llm in steps)
+        self.body_asks = tuple(hook.plugin.wants_body for hook, _, llm in steps if type(hook) is WantedBody and not llm)
+        self.body_llm = self.usage or any(body and llm for _, body, llm in steps) or self._overriding("on_text") != ()
+        self.around = tuple(plugin.on_upstream for plugin in self.plugins if overridden(plugin, "on_upstream"))
+        self.refusal = self._overriding("on_refusal")
+        self.error = self._overriding("on_error")
+        self.complete = self._overriding("on_complete")
+        self._walks: dict[tuple[bool, Plugin[Any] | None, bool], Walk] = {}
+        self.watches = bool(self.complete or self.usage)
+        self.silent = not self.watches and not self.around and self.walk(False).quiet and self.walk(True).quiet
+        self.bare = self.silent and not (self.late or self.body_always or self.body_llm or self.body_asks)
+        """Nothing happens after the header hooks: the service runs as if we were not there."""
+        self.llm_aware = self.usage or self.body_llm or any(Needs.LLM in need for need in needs)
+        """Whether anything depends on the exchange being an LLM call."""
+        self.unread_guards = tuple(
+            plugin
+            for plugin in self.plugins
+            if plugin.on_uncovered == "deny" and (overridden(plugin, "on_text") or overridden(plugin, "on_request_body"))
+        )
+        """Plug-ins that refuse what they cannot read: websockets, for one."""
+        self.path_matching = any(plugin.path_matching for plugin in self.plugins)
+
+    def _request_steps(self) -> list[tuple[Hook, bool, bool]]:
+        """Return `(hook, needs the body, concerns LLM calls only)` in order: the gate's two passes, then one by one."""
+        headers: list[tuple[Hook, bool, bool]] = []
+        bodies: list[tuple[Hook, bool, bool]] = []
+        rest: list[tuple[Hook, bool, bool]] = []
+        for plugin in self.plugins:
+            gate = plugin.stage in GATE
+            llm = Needs.LLM in plugin.needs
+            request = overridden(plugin, "on_request")
+            if request is not None:
+                (headers if gate else rest).append((request, getattr(plugin, "request_needs_body", False), False))
+            body = overridden(plugin, "on_request_body")
+            if body is not None:
+                hook: Hook = WantedBody(plugin) if overridden(plugin, "wants_body") else body
+                (bodies if gate else rest).append((hook, True, llm))
+        return headers + bodies + rest
+
+    def _overriding(self, name: str) -> tuple[Callable[..., Any], ...]:
+        return tuple(getattr(plugin, name) for plugin in reversed(self.plugins) if overridden(plugin, name))
+
+    def walk(self, llm: bool, answering: Plugin[Any] | None = None, gate_entered: bool = False) -> Walk:
+        """Return the response side: all of it, or for an answer of one plug-in that of those entered before it."""
+        key = (llm, answering, gate_entered)
+        walk = self._walks.get(key)
+        if walk is None:
+            plugins: Sequence[Plugin[Any]] = self.plugins
+            if answering is not None:
+                place = plugins.index(answering)
+                plugins = [
+                    plugin
+                    for number, plugin in enumerate(plugins)
+                    if plugin is not answering and (number < place or (gate_entered and plugin.stage in GATE))
+                ]
+            walk = self._walks[key] = Walk(plugins, llm)
+        return walk
+
+
+def wants_body(stack: Stack, exchange: Exchange) -> bool:
+    """Whether the request's body must be loaded before the remaining hooks."""
+    if stack.body_always or (stack.body_llm and may_be_llm(exchange)):
+        return True
+    for ask in stack.body_asks:
+        try:
+            if ask(exchange):
+                return True
+        except Exception as error:
+            contain(exchange, ask, error)
+            return True  # whether it may go on without is decided when the hook itself fails
+    return False
+
+
+def walk_for_answer(stack: Stack, exchange: Exchange) -> Walk:
+    """Return the response side for a Reply of `exchange.answering`."""
+    plugin = exchange.answering
+    gate_entered = plugin is not None and plugin.stage in GATE and exchange.request.loaded and exchange.response is None
+    return stack.walk(stack.llm_aware and exchange.llm is not None, plugin, gate_entered)
+
+
+def refuse(stack: Stack, exchange: Exchange, refusal: Refusal) -> Response:
+    """Make the response of a refusal, and show it to every plug-in that adds to refusals, entered or not."""
+    from .exchange import Response
+    from .llm.errors import render
+
+    fields, body = render(refusal, exchange)
+    response = Response(refusal.status, Headers(fields))
+    response.load(body)
+    exchange.response = response
+    exchange.refusal = refusal
+    for hook in stack.refusal:
+        try:
+            hook(exchange, response)
+        except Exception as error:
+            contain(exchange, hook, error)
+    return response
+
+
+def ask_on_error(stack: Stack, exchange: Exchange, error: Exception) -> Reply | None:
+    """Offer an exception of the service to `on_error`, innermost first; the first Reply wins."""
+    for hook in stack.error:
+        try:
+            reply = hook(exchange, error)
+        except Exception as failure:
+            contain(exchange, hook, failure)
+            continue
+        if reply is not None:
+            exchange.answering = owner(hook)
+            exchange.answered_by = exchange.answering.name
+            exchange.decide(exchange.answering, "answered", f"{reply.status} after {type(error).__name__}")
+            return reply  # type: ignore[no-any-return]
+    return None
+
+
+def complete(stack: Stack, exchange: Exchange, outcome: Outcome) -> None:
+    """End the exchange: once, whatever comes after. Reservations were settled before."""
+    if exchange.ended:
+        return
+    exchange.ended = True
+    exchange.outcome = outcome
+    exchange.finished = exchange.ports.clock.monotonic()
+    for hook in stack.complete:
+        try:
+            hook(exchange)
+        except Exception as error:
+            contain(exchange, hook, error)
+
+
+async def settle_and_complete(stack: Stack, exchange: Exchange, outcome: Outcome, *, cancelled: bool = False) -> None:
+    """Charge or give back what was reserved, then complete. In a cancelled scope the runtime settles: awaiting dies there."""
+    if exchange.ended:
+        return
+    meter = exchange.__dict__.get("meter")
+    if meter is None or not meter.reservations:
+        complete(stack, exchange, outcome)
+        return
+    try:
+        if cancelled:
+            exchange.runtime.settle_later(meter)
+        elif outcome == "refused":
+            await meter.release()
+        else:
+            await meter.settle()
+    except Exception as error:
+        logger.error("a settlement failed: %s", type(error).__name__)
+        exchange.runtime.count("gateway", "settlement failed")
+    finally:
+        complete(stack, exchange, outcome)
+
+
+def ask_for_usage(stack: Stack, exchange: Exchange) -> None:
+    """Make an LLM stream report its usage when somebody needs it and the caller did not ask."""
+    call = exchange.llm
+    if call is not None and stack.usage and call.covered and call.streams and call.dialect.ask_for_usage(call.body):
+        call.exchange.request.edit()
+        call.asked_for_usage = True

@@ -1,0 +1,193 @@
+"""Identify callers by their API key, and tell the service who calls.
+
+    plugins:
+      - name: key-auth
+        config:
+          keys: [x-api-key, authorization]
+          consumers:
+            - {name: alice, credential: "sha256:4c806362b613f7496abf284146efd31da90e4b16169fe001841ca17290f427c4"}
+            - {name: bob, credentials: ["env:BOB_KEY", "env:BOB_OLD_KEY"]}
+
+A key is looked for under each name in turn: in the header (a `Bearer ` before it is taken off), in the query, in the
+cookie; the first that is known decides. `X-HI-ORIGINAL-AUTH`, in which a gateway in front keeps an `Authorization` that
+it replaced, is looked at last. Keys are kept as digests only. Without `consumers` and `credentials` those consumers
+count that are declared at the top of the configuration with credentials for `key-auth`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import model_validator
+
+from ...config.models import Names
+from ...consumers import ANONYMOUS, Consumer
+from ...errors import ConfigError, Problem
+from ...exchange import Exchange, Refusal
+from ...headers import header_value
+from ...plugin import INBOUND, Field, Plugin, PluginConfig, Stage
+from .api_keys import (
+    HEADER,
+    MIN_KEY_LENGTH,
+    ApiKey,
+    KeyField,
+    KeyFields,
+    KeyIndex,
+    Place,
+    listed,
+    outside_headers,
+    places_of,
+)
+from .policy import AuthConfig, AuthPolicy, challenge
+
+logger = logging.getLogger("aigw_middleware")
+
+_NOT_IDENTIFIED = "Request denied by Key Auth check. Invalid API key"
+_NOT_ALLOWED = "Request denied by Key Auth check. Unauthorized consumer"
+_UPSTREAM = ("", b"")  # the compatible gateways send no body: they tell the reason to their own log only
+
+
+class KeyConsumer(PluginConfig):
+    """A caller and its keys; a declared consumer of the same name gets them in addition to its own."""
+
+    name: str = Field(min_length=1, max_length=256, description="Name of the consumer; what the service is told.")
+    credential: KeyField | None = Field(None, description="Its key, `env:NAME`, `file:path`, or a digest of it.")
+    credentials: KeyFields = Field((), description="Several keys, instead of `credential`.")
+    keys: Names = Field((), description="Names to look for its key under, instead of the plug-in's `keys`.")
+    in_query: bool | None = Field(None, description="Whether its key may stand in the query; unset: as for all.")
+    in_header: bool | None = Field(None, description="Whether its key may stand in a header; unset: as for all.")
+    in_cookie: bool | None = Field(None, description="Whether its key may stand in a cookie; unset: as for all.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> KeyConsumer:
+        if (self.credential is not None) == bool(self.credentials):
+            raise ValueError(f"consumer {self.name!r} should have either `credential` or `credentials`")
+        header_value(self.name.encode())
+        return self
+
+
+class KeyAuthConfig(AuthConfig):
+    """Who has which key, and where a key stands."""
+
+    consumers: tuple[KeyConsumer, ...] = Field((), description="Callers and their keys.")
+    credentials: KeyFields = Field((), description="Instead of `consumers`: keys that let in whoever has one, without a name.")
+    keys: Names = Field((), description="Names of the headers, query parameters and cookies that carry the key.")
+    in_query: bool = Field(True, description="Whether the key may stand in the query.")
+    in_header: bool = Field(True, description="Whether the key may stand in a header.")
+    in_cookie: bool = Field(False, description="Whether the key may stand in a cookie.")
+    hide_credentials: bool = Field(
+        False,
+        description="Take away the header that carried the key before the service sees it. A query or a cookie is left "
+        "as it is: the service may depend on the rest of it, byte for byte.",
+    )
+
+    @model_validator(mode="after")
+    def _findable(self) -> KeyAuthConfig:
+        if self.consumers and self.credentials:
+            raise ValueError("should have either `consumers` or `credentials`; in a rule, set the other one to []")
+        if not self.keys and not (self.consumers and all(consumer.keys for consumer in self.consumers)):
+            raise ValueError("`keys` is required, for example [x-api-key], unless every consumer has its own")
+        for consumer in (None, *self.consumers):
+            if not self.places(consumer) and (consumer is not None or self.keys):
+                raise ValueError("one of `in_header`, `in_query` and `in_cookie` should be true")
+        return self
+
+    def places(self, consumer: KeyConsumer | None = None) -> tuple[Place, ...]:
+        """Return where the keys of a consumer, or of those without places of their own, may stand."""
+        if consumer is None:
+            return places_of(self.keys, self.in_header, self.in_query, self.in_cookie)
+        return places_of(
+            consumer.keys or self.keys,
+            self.in_header if consumer.in_header is None else consumer.in_header,
+            self.in_query if consumer.in_query is None else consumer.in_query,
+            self.in_cookie if consumer.in_cookie is None else consumer.in_cookie,
+        )
+
+
+class KeyAuth(Plugin[KeyAuthConfig]):
+    """Refuse callers without a known API key; set `exchange.consumer` and the consumer header for the others."""
+
+    name, stage, priority = "key-auth", Stage.AUTHENTICATION, 310
+    directions = frozenset({INBOUND})
+    on_failure = "deny"
+    identifies = True
+
+    def compile(self) -> None:
+        config, build = self.config, self.context
+        problems: list[Problem] = []
+        self._keys = KeyIndex(self._entries(problems), build.keyring)
+        if problems or self._keys.problems:
+            raise ConfigError([*problems, *self._keys.problems], self.name)
+        self._places = self._keys.places or tuple((kind, name, ()) for kind, name in config.places())
+        self._policy = AuthPolicy(config, build, local=bool(config.consumers or config.credentials))
+        headers = {"www-authenticate": challenge("Key", config.realm)}
+        missing = "no_key_authentication_information_found"
+        self._missing = Refusal(401, missing, _NOT_IDENTIFIED, headers, upstream=_UPSTREAM)
+        self._invalid = Refusal(401, "invalid_api_key", _NOT_IDENTIFIED, headers, upstream=_UPSTREAM)
+        self._not_allowed = Refusal(403, "unauthorized_consumer", _NOT_ALLOWED, headers, upstream=_UPSTREAM)
+        for name in self._keys.weak:
+            owner = f"consumer {name!r}" if name else "an anonymous credential"
+            logger.warning("key-auth: %s has a key of less than %d characters", owner, MIN_KEY_LENGTH)
+        if self._policy.warning:
+            logger.warning("key-auth: %s", self._policy.warning)
+
+    def on_request(self, exchange: Exchange) -> Refusal | None:
+        if not self._policy.enforced:
+            return None
+        request = exchange.request
+        consumer: Consumer | None = None
+        presented = False
+        for kind, name, tables in self._places:
+            value = request.headers.get_bytes(name) if kind == HEADER else outside_headers(request, kind, name)
+            if not value:
+                continue
+            presented = True
+            consumer = self._keys.find(value, kind, tables)
+            if consumer is not None:
+                break
+        if consumer is None:
+            # Another plug-in, or a gateway in front that is trusted to say so, may know the caller already.
+            if exchange.consumer:
+                return None if self._policy.allows(exchange.consumer) else self._not_allowed
+            return self._invalid if presented else self._missing
+        if not self._policy.allows(consumer):
+            return self._not_allowed
+        if kind == HEADER and self.config.hide_credentials:
+            request.headers.remove_all((name,))
+        if consumer:
+            self._tell(exchange, consumer)
+        return None
+
+    def _tell(self, exchange: Exchange, consumer: Consumer) -> None:
+        header = self.context.identity_header
+        if exchange.consumer:
+            exchange.request.headers.set(header.decode(), consumer.name.encode())
+        else:  # the core removed the field as it came, and nobody has set it since
+            exchange.request.headers.extend_trusted(((header, consumer.name.encode()),))
+        exchange.consumer = consumer
+
+    def _entries(self, problems: list[Problem]) -> Iterator[tuple[Consumer, ApiKey, tuple[Place, ...]]]:
+        """Yield every key with its owner and its places."""
+        config, declared = self.config, self.context.consumers
+        for key in config.credentials:
+            yield ANONYMOUS, key, config.places()
+        for inline in config.consumers:
+            consumer = declared.get(inline.name) or Consumer(inline.name)
+            for key in (inline.credential,) if inline.credential is not None else inline.credentials:
+                yield consumer, key, config.places(inline)
+            for key in self._declared(consumer, problems):
+                yield consumer, key, config.places(inline)
+        if not config.credentials and not config.consumers:
+            for consumer in declared.having(self.name):
+                for key in self._declared(consumer, problems):
+                    yield consumer, key, config.places()
+
+    def _declared(self, consumer: Consumer, problems: list[Problem]) -> Iterator[ApiKey]:
+        given: Any = listed(consumer.credentials.get(self.name, ()))
+        for number, item in enumerate(given if isinstance(given, (list, tuple)) else [given]):
+            try:
+                yield ApiKey.of(item)
+            except ValueError as error:
+                problems.append(Problem("consumers", f"{consumer.name!r}, credentials.key-auth[{number}] {error}"))

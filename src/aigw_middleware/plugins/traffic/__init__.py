@@ -1,0 +1,1 @@
+"""How much, how fast, how long: limits and policies."""

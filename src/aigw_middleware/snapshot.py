@@ -1,0 +1,253 @@
+"""One immutable state of a gateway: its routes, rules and plug-ins, compiled; and the building of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .addresses import AddressSet, client_address, hops_of, parse_address
+from .config.matching import Facts, Match, MatchIndex
+from .config.rules import Late
+from .consumers import Consumer, ConsumerTable
+from .exchange import Exchange, Refusal, Request
+from .late import late_choice
+from .llm.dialects import DIALECTS, DialectTable
+from .order import DEFAULT_STAGE_ORDER, in_order
+from .paths import ambiguous
+from .pipeline import Stack
+from .plugin import INBOUND
+
+if TYPE_CHECKING:
+    from .config.models import GatewayConfig
+    from .config.rules import Variant
+    from .config.secrets import Keyring
+    from .plugin import Direction, Plugin, Stage
+
+MAX_STACKS = 4_096  # distinct choices of rules kept compiled; there are few, the bound is for hostile combinations
+
+
+class Route:
+    """A name for some requests, and what goes with it."""
+
+    __slots__ = ("error_style", "llm", "name", "watch_disconnect")
+
+    def __init__(self, name: str, llm: str = "auto", watch_disconnect: bool = False) -> None:
+        self.name = name
+        self.llm = llm
+        self.watch_disconnect = watch_disconnect
+        self.error_style = DIALECTS[llm].error_style if llm in DIALECTS else "problem" if llm == "none" else ""
+        """How errors look on this route; empty: as the path tells."""
+
+    def __repr__(self) -> str:
+        return f"<Route {self.name}>"
+
+
+ANY_ROUTE = Route("*")
+
+
+class Edge:
+    """The facts of the edge: who the client is behind trusted proxies, and which identity headers to take away."""
+
+    __slots__ = ("_header", "_identity", "_trusted", "_trusted_gateways", "identity_names")
+
+    def __init__(self, config: GatewayConfig, identity_headers: Sequence[str]) -> None:
+        self._trusted = AddressSet(config.trusted_proxies)
+        self._header = config.client_header
+        self._trusted_gateways = AddressSet(config.trust_identity_from)
+        self._identity = config.identity_header
+        self.identity_names = frozenset(spelling for name in identity_headers for spelling in spellings(name))
+
+    def client(self, request: Request) -> str | None:
+        """Return the caller's address: the peer, or what trusted proxies say stands behind it."""
+        if not self._trusted:
+            return request.peer
+        return client_address(request.peer, hops_of(self._header, request.headers.get_all(self._header)), self._trusted)
+
+    def take_identity(self, exchange: Exchange, consumers: ConsumerTable) -> None:
+        """Remove headers that only this gateway may set; a trusted gateway in front may hand over the consumer."""
+        request = exchange.request
+        names = self.identity_names
+        for name, _ in request.headers.raw:
+            if name in names:
+                break
+        else:
+            return
+        handed = request.headers.get(self._identity) if self._trusted_gateways else None
+        request.headers.remove_all(names)
+        packed = parse_address(request.peer) if handed and request.peer else None
+        if handed and packed is not None and packed in self._trusted_gateways:
+            exchange.consumer = consumers.get(handed) or Consumer(handed)
+            request.headers.set(self._identity, handed)
+
+
+def spellings(name: str) -> Iterator[bytes]:
+    """Yield every way to write a header name with `-` and `_`: behind CGI they are one (CVE-2026-3902)."""
+    parts = name.lower().replace("_", "-").split("-")
+    if len(parts) > 8:
+        yield from (("-".join(parts)).encode(), ("_".join(parts)).encode())
+        return
+    for signs in itertools.product("-_", repeat=len(parts) - 1):
+        yield "".join(itertools.chain.from_iterable(zip(parts, (*signs, ""), strict=True))).encode()
+
+
+class Entry:
+    """One plug-in of the configuration with the variants its rules choose from; `plugins[i]` belongs to `variants[i]`."""
+
+    __slots__ = ("identity", "name", "path", "plugins", "variants")
+
+    def __init__(self, identity: str, name: str, path: str, variants: Sequence[Variant], plugins: Sequence[Plugin[Any] | None]) -> None:
+        self.identity = identity
+        self.name = name
+        self.path = path
+        self.variants = variants
+        self.plugins = plugins
+
+    @property
+    def late(self) -> bool:
+        """Whether a rule needs what is known only at the plug-in's turn."""
+        return any(variant.late for variant in self.variants)
+
+
+class Stacks:
+    """Finds the compiled stack of a request. Costs depend on the request, not on the number of rules."""
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        extra: Sequence[Plugin[Any]],
+        routes: Sequence[tuple[Route, Match]],
+        stage_order: Sequence[Stage],
+    ) -> None:
+        self.entries = entries
+        self._extra = tuple(extra)
+        self._stage_order = stage_order
+        self._routes = tuple(route for route, _ in routes)
+        self._route_index = MatchIndex([[match for _, match in routes]]) if routes else None
+        self._groups = [group for entry in entries for group in _groups(entry)]
+        self._rule_index = MatchIndex([[match for match in group] for group in self._groups]) if self._groups else None
+        self._cache: dict[tuple[int, ...], Stack] = {}
+        self.plugins = (*self._extra, *(plugin for entry in entries for plugin in entry.plugins if plugin is not None))
+        self.matches_paths = (
+            any(index.needs_path for index in (self._route_index, self._rule_index) if index is not None)
+            or any(plugin.path_matching for plugin in self.plugins)
+        )
+        self.only = self._compile(()) if self._route_index is None and self._rule_index is None else None
+        """The one stack, when neither routes nor rules choose."""
+
+    def find(self, exchange: Exchange) -> Stack:
+        """Return the stack of a request and set `exchange.route`."""
+        request = exchange.request
+        facts = Facts(request.path, request.method, request.domain, "*", request.headers.get)
+        if self._route_index is not None:
+            number = self._route_index.choose(facts)[0]
+            if number >= 0:
+                exchange.route = self._routes[number]
+                facts.route = exchange.route.name
+        choice = self._rule_index.choose(facts) if self._rule_index is not None else ()
+        stack = self._cache.get(choice)
+        return stack if stack is not None else self._compile(choice)
+
+    def _compile(self, choice: tuple[int, ...]) -> Stack:
+        stack = Stack(in_order([*self._extra, *(plugin for _, plugin in self.chosen(choice) if plugin)], self._stage_order))
+        if len(self._cache) >= MAX_STACKS:
+            self._cache.clear()
+        self._cache[choice] = stack
+        return stack
+
+    def chosen(self, choice: tuple[int, ...]) -> Iterator[tuple[Entry, Plugin[Any] | None]]:
+        """Yield each entry with the plug-in that a choice of rules gives it; None: off."""
+        numbers = iter(choice)
+        for entry in self.entries:
+            if entry.late:
+                candidates: list[tuple[Late, Plugin[Any] | None]] = []
+                for variant, plugin in zip(entry.variants, entry.plugins, strict=True):
+                    if variant.match is None or next(numbers) >= 0:
+                        candidates.append((variant.late, plugin))
+                yield entry, _first(candidates)
+                continue
+            rules = [variant for variant in entry.variants if variant.match is not None]
+            number = next(numbers) if rules else -1
+            if number >= 0:
+                yield entry, entry.plugins[number]
+            else:
+                default = len(rules)
+                yield entry, entry.plugins[default] if default < len(entry.plugins) else None
+
+    def choice(self, exchange: Exchange) -> tuple[int, ...]:
+        """Return the choice of rules for a request, for explanations."""
+        request = exchange.request
+        facts = Facts(request.path, request.method, request.domain, exchange.route.name, request.headers.get)
+        return self._rule_index.choose(facts) if self._rule_index is not None else ()
+
+
+def _first(candidates: list[tuple[Late, Plugin[Any] | None]]) -> Plugin[Any] | None:
+    """Cut the candidates after the first that always applies; a chooser is only needed when there is a choice."""
+    for number, (late, _) in enumerate(candidates):
+        if not late:
+            del candidates[number + 1 :]
+            break
+    if len(candidates) == 1 and not candidates[0][0]:
+        return candidates[0][1]
+    if not any(plugin is not None for _, plugin in candidates):
+        return None
+    return late_choice(candidates)
+
+
+def _groups(entry: Entry) -> list[list[Match]]:
+    """Return the groups of matches of an entry: one whose first match wins, or, with late keys, one for each rule."""
+    matches = [variant.match for variant in entry.variants if variant.match is not None]
+    if not matches:
+        return []
+    return [[match] for match in matches] if entry.late else [matches]
+
+
+AMBIGUOUS = "ambiguous_path"
+NO_STACKS = Stacks((), (), (), DEFAULT_STAGE_ORDER)
+
+
+class Snapshot:
+    """What an exchange finishes on, whatever is reloaded meanwhile."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        consumers: ConsumerTable,
+        keyring: Keyring,
+        sides: Mapping[Direction, Stacks],
+        identity_headers: Sequence[str],
+        generation: int,
+    ) -> None:
+        self.config = config
+        self.consumers = consumers
+        self.keyring = keyring
+        self.generation = generation
+        self.sides = sides
+        self.inbound = sides.get(INBOUND, NO_STACKS)
+        self.plugins = frozenset(plugin for stacks in sides.values() for plugin in stacks.plugins)
+        self.edge = Edge(config, identity_headers)
+        self.identity_names = self.edge.identity_names
+        self.dialects = DialectTable()
+        self.error_format = config.error_format
+        self.max_body_bytes = config.max_body_bytes
+        self.debug = config.debug
+        self.on_disconnect = config.on_disconnect
+        self.detached_ttl = config.detached_ttl
+        self._refuse_ambiguous = config.ambiguous_paths == "refuse"
+        self.careful = bool(self.identity_names) or any(stacks.matches_paths for stacks in sides.values())
+        """Whether `admit` has more to do than to give the one stack."""
+
+    def admit(self, exchange: Exchange, stacks: Stacks) -> tuple[Stack, Refusal | None]:
+        """Establish the facts of the edge and choose the stack; a Refusal when the path itself cannot be trusted."""
+        if self.identity_names:
+            self.edge.take_identity(exchange, self.consumers)
+        stack = stacks.only
+        if stacks.matches_paths and self._refuse_ambiguous:
+            request = exchange.request
+            reason = ambiguous(request.raw_path if request.raw_path is not None else request.path.encode("utf-8", "surrogateescape"))
+            if reason is not None:
+                exchange.decide("gateway", "refused", reason)
+                if stack is None:
+                    stack = stacks.find(exchange)
+                return stack, Refusal(400, AMBIGUOUS, f"The path is ambiguous: {reason}.")
+        return (stack if stack is not None else stacks.find(exchange)), None
