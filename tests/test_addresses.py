@@ -2,6 +2,7 @@
 
 import ipaddress
 import random
+import socket
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,16 @@ NOT_ADDRESSES = """
 )
 def test_not_addresses(text: str) -> None:
     assert parse_address(text) is None
+
+
+def test_octets_with_leading_zeros_are_refused_where_the_platform_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lenient(family: int, text: str) -> bytes:
+        return socket.inet_pton(family, text.replace("010.", "8."))
+
+    monkeypatch.setattr("aigw_middleware.addresses.inet_pton", lenient)
+    assert parse_address("8.0.0.1") is not None
+    assert parse_address("010.0.0.1") is None
+    assert parse_address("::ffff:010.0.0.1") is None
 
 
 def test_format_address() -> None:

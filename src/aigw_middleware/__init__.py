@@ -1,7 +1,7 @@
 """An AI gateway as composable middleware: for ASGI, WSGI and Django services, and for the LLM calls they make.
 
-    from aigw_middleware import install
-    install(app, config="aigw.yaml")
+from aigw_middleware import install
+install(app, config="aigw.yaml")
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from .pipeline import contain
+from .pipeline import contain, owner
 
 if TYPE_CHECKING:
     from .exchange import Exchange, Refusal, Reply
@@ -240,8 +240,8 @@ class Call:
                 await inner()
         if answer is None:
             return
-        exchange.answering = hook.__self__
-        exchange.answered_by = hook.__self__.name
+        exchange.answering = owner(hook)
+        exchange.answered_by = exchange.answering.name
         if any(frame.started for frame in driver.frames):
             return  # too late: bytes have left
         await driver.deliver(answer)

@@ -25,7 +25,9 @@ OVERRIDING_PARSERS = frozenset({"basic-auth", "key-auth", "jwt-auth", "hmac-auth
 class Builder:
     """Builds one snapshot; collects every problem before it gives up."""
 
-    def __init__(self, config: GatewayConfig, source: str, directory: str, registry: Registry, previous: Snapshot | None) -> None:
+    def __init__(
+        self, config: GatewayConfig, source: str, directory: str, registry: Registry, previous: Snapshot | None
+    ) -> None:
         self._config = config
         self._source = source
         self._directory = directory
@@ -50,7 +52,9 @@ class Builder:
                 OUTBOUND, config.outgoing or (), "outgoing", routes, consumers, keyring, extra.get(OUTBOUND, ())
             )
         elif OUTBOUND in wanted:
-            self._problem("outgoing", "is missing: a client transport runs the plug-ins named there", "add `outgoing: []`")
+            self._problem(
+                "outgoing", "is missing: a client transport runs the plug-ins named there", "add `outgoing: []`"
+            )
         if self._problems:
             raise ConfigError(self._problems, self._source)
         identity = self._identity_headers(sides.values())
@@ -67,7 +71,9 @@ class Builder:
         if config.secret is None:
             shared = [name for name, url in config.stores.items() if not url.startswith("memory://")]
             if shared:
-                self._problem("secret", f"is required: store {shared[0]!r} outlives this process", "secret: env:AIGW_SECRET")
+                self._problem(
+                    "secret", f"is required: store {shared[0]!r} outlives this process", "secret: env:AIGW_SECRET"
+                )
             return process_keyring()
         secrets = [config.secret, *config.previous_secrets]
         return Keyring([secret.reveal().encode() for secret in secrets])
@@ -78,10 +84,16 @@ class Builder:
             path = f"consumers[{number}]"
             if model.name in found:
                 self._problem(f"{path}.name", f"consumer {model.name!r} is declared twice")
-            credentials = {name: self._resolve(value, f"{path}.credentials.{name}") for name, value in model.credentials.items()}
+            credentials = {
+                name: self._resolve(value, f"{path}.credentials.{name}") for name, value in model.credentials.items()
+            }
             for name in model.credentials:
                 if name not in self._registry.names():
-                    self._problem(f"{path}.credentials.{name}", "no authentication plug-in has that name", nearest(name, self._registry.names()))
+                    self._problem(
+                        f"{path}.credentials.{name}",
+                        "no authentication plug-in has that name",
+                        nearest(name, self._registry.names()),
+                    )
             found[model.name] = Consumer(model.name, model.groups, model.tier, model.metadata, credentials)
         return ConsumerTable(found.values())
 
@@ -123,7 +135,10 @@ class Builder:
     def _check_patterns(self, match: Match, path: str) -> None:
         from .config.matching import MatchIndex
 
-        patterns = [*match.path_regex, *(value for _, value in match.header if len(value) > 1 and value[0] == value[-1] == "/")]
+        patterns = [
+            *match.path_regex,
+            *(value for _, value in match.header if len(value) > 1 and value[0] == value[-1] == "/"),
+        ]
         if not patterns:
             return
         try:
@@ -172,7 +187,13 @@ class Builder:
         return Stacks(entries, extra, routes, self._config.stage_order)
 
     def _entry(
-        self, model: PluginEntry, path: str, identity: str, direction: Direction, consumers: ConsumerTable, keyring: Keyring
+        self,
+        model: PluginEntry,
+        path: str,
+        identity: str,
+        direction: Direction,
+        consumers: ConsumerTable,
+        keyring: Keyring,
     ) -> Entry | None:
         try:
             cls = self._registry.get(model.name, f"{path}.name")
@@ -203,7 +224,8 @@ class Builder:
             build = Build(
                 consumers=consumers,
                 keyring=keyring,
-                entry=("shadow:" if model.shadow else "") + (identity if variant.match is None else f"{identity}.{variant.label}"),
+                entry=("shadow:" if model.shadow else "")
+                + (identity if variant.match is None else f"{identity}.{variant.label}"),
                 has_rules=bool(model.rules) or "_rules_" in model.config,
                 in_rule=variant.match is not None,
                 error_format=self._config.error_format,
@@ -213,7 +235,9 @@ class Builder:
             plugins.append(self._plugin(cls, variant, settings, build))
         return Entry(identity, model.name, path, found, plugins)
 
-    def _plugin(self, cls: type[Plugin[Any]], variant: Variant, settings: PluginSettings, build: Build) -> Plugin[Any] | None:
+    def _plugin(
+        self, cls: type[Plugin[Any]], variant: Variant, settings: PluginSettings, build: Build
+    ) -> Plugin[Any] | None:
         if variant.config is None:
             return None
         try:
@@ -236,13 +260,17 @@ class Builder:
     def _check_direction(self, cls: type[Plugin[Any]], direction: Direction, path: str) -> None:
         if direction not in cls.directions:
             other = "plugins" if direction is OUTBOUND else "outgoing"
-            self._problem(path, f"{cls.name} is for {next(iter(cls.directions)).value} exchanges only", f"name it under `{other}`")
+            self._problem(
+                path, f"{cls.name} is for {next(iter(cls.directions)).value} exchanges only", f"name it under `{other}`"
+            )
 
     def _check_rules(self, entry: Entry, routes: set[str]) -> None:
         for variant in entry.variants:
             for name in variant.match.route if variant.match is not None else ():
                 if name not in routes and not variant.path.endswith("]"):
-                    self._problem(variant.path.removesuffix(".config"), f"no route is named {name!r}", nearest(name, routes))
+                    self._problem(
+                        variant.path.removesuffix(".config"), f"no route is named {name!r}", nearest(name, routes)
+                    )
 
     def _check_late(self, entries: Sequence[Entry], extra: Sequence[Plugin[Any]]) -> None:
         """Late keys must be known by the plug-in's turn: consumer and group after authentication, model after the gate."""
@@ -257,9 +285,18 @@ class Builder:
                 plugin = next(iter(own))
                 path = variant.path.removesuffix(".config") + ".match"
                 if variant.late.model and plugin.stage in GATE:
-                    self._problem(f"{path}.model", f"{entry.name} runs before the body is read: the model is not known there")
-                if (variant.late.consumer or variant.late.group) and plugin.stage in GATE and ordered.index(plugin) <= last:
-                    self._problem(f"{path}.consumer", f"{entry.name} runs before authentication is done: the consumer is not known there")
+                    self._problem(
+                        f"{path}.model", f"{entry.name} runs before the body is read: the model is not known there"
+                    )
+                if (
+                    (variant.late.consumer or variant.late.group)
+                    and plugin.stage in GATE
+                    and ordered.index(plugin) <= last
+                ):
+                    self._problem(
+                        f"{path}.consumer",
+                        f"{entry.name} runs before authentication is done: the consumer is not known there",
+                    )
 
     def _identity_headers(self, sides: Iterable[Stacks]) -> list[str]:
         names: list[str] = []
@@ -307,7 +344,13 @@ def _policies(config: GatewayConfig) -> list[PluginEntry]:
 def _reusable(previous: Snapshot | None) -> dict[str, Plugin[Any]]:
     if previous is None:
         return {}
-    return {plugin.context.entry: plugin for stacks in previous.sides.values() for entry in stacks.entries for plugin in entry.plugins if plugin}
+    return {
+        plugin.context.entry: plugin
+        for stacks in previous.sides.values()
+        for entry in stacks.entries
+        for plugin in entry.plugins
+        if plugin
+    }
 
 
 def _same(old: Plugin[Any], cls: type[Plugin[Any]], config: Any, settings: PluginSettings, build: Build) -> bool:
@@ -334,5 +377,3 @@ def _consumers_equal(left: ConsumerTable, right: ConsumerTable) -> bool:
         ):
             return False
     return True
-
-

@@ -53,6 +53,7 @@ class Choice:
     label: str
     """`config`, `rules[2]`, or empty: decided at the plug-in's turn, or nothing applies."""
     why: str
+    """What chose it, in words."""
     considered: tuple[Considered, ...]
     late: bool = False
     """Whether the variant is chosen at the plug-in's turn."""
@@ -91,7 +92,7 @@ def _summary(entry: Entry, considered: Sequence[Considered], plugin: Plugin[Any]
         return "", "no rule matches, and there is no `config` for the rest"
     label = entry.variants[next(number for number, own in enumerate(entry.plugins) if own is plugin)].label
     if chosen is not None and chosen.condition:
-        return label, f"{label}: {chosen.condition}"
+        return label, chosen.condition
     return label, "no rule matches" if len(considered) > 1 else "for every exchange"
 
 
@@ -148,7 +149,8 @@ def _lacking(match: Match, facts: Facts) -> Iterator[str]:
         elif key == "service":
             yield "service never matches inside one service"
         else:
-            yield f"{_FACTS[key]} is {getattr(facts, _FACTS[key]) or 'unknown'}"
+            has = getattr(facts, _FACTS[key])
+            yield f"{_FACTS[key]} is {has}" if has else f"no {_FACTS[key]} is given"
 
 
 def _single_keys(match: Match) -> Iterator[tuple[str, Match]]:

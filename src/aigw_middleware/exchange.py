@@ -12,12 +12,12 @@ from .consumers import ANONYMOUS, Consumer
 from .headers import Headers, RawHeaders, header_name, header_value
 
 if TYPE_CHECKING:
-    from .gateway import Route, Snapshot
     from .llm.view import LlmCall
     from .meter import Meter
     from .plugin import Direction, Plugin
     from .ports import Ports
     from .runtime import Runtime
+    from .snapshot import Route, Snapshot
 
 T = TypeVar("T")
 
@@ -161,6 +161,8 @@ class Request(Body):
 
 class Response(Body):
     """The response of an exchange, from the service or from a plug-in."""
+
+    headers: Headers
 
     def __init__(self, status: int, headers: Headers) -> None:
         self.status = status

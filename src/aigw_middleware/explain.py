@@ -19,7 +19,7 @@ from .exchange import Exchange, Request
 from .explain_facts import caller_of, client_of, dialect_of, error_format_of, refusal_of, route_of
 from .explanation import Absent, BodyPoint, Explanation, Named, Step
 from .headers import Headers, header_name, header_value
-from .llm.view import may_be_llm
+from .llm.view import may_be_llm, recognise
 from .order import DEFAULT_STAGE_ORDER, in_order, ranks
 from .paths import decode_path, matching_path
 from .pipeline import Stack, owner
@@ -46,24 +46,26 @@ def explain(
 ) -> Explanation:
     """Return what would happen to a request.
 
-    `path` is percent-encoded, as on the wire, and may have a query; `client` is the address of the connection's other end.
+    `path` is percent-encoded, as on the wire, and may have a query; `client` is the address the connection comes from.
     Raises ConfigError when outgoing calls are asked about and the configuration has no `outgoing`, and InvalidHeader.
     """
     snapshot = target if isinstance(target, Snapshot) else target.snapshot
     stacks = snapshot.sides.get(direction)
     if stacks is None:
-        raise ConfigError.of("outgoing", "is missing: no plug-ins are named for the calls it makes", "add `outgoing: []`")
+        raise ConfigError.of("outgoing", "is missing: no plug-ins are named for outgoing calls", "add `outgoing: []`")
     exchange = _exchange(snapshot, method, path, headers, client, direction)
     request = exchange.request
     removed = sorted({name.decode("latin-1") for name, _ in request.headers.raw if name in snapshot.identity_names})
     client_found = client_of(exchange)  # before headers are taken away
     _, refusal = snapshot.admit(exchange, stacks)
     facts = Facts(request.path, request.method, request.domain, exchange.route.name, request.headers.get)
-    chosen = [(entry, plugin, choice_of(entry, plugin, facts)) for entry, plugin in stacks.chosen(stacks.choice(exchange))]
+    pairs = stacks.chosen(stacks.choice(exchange))
+    chosen = [(entry, plugin, choice_of(entry, plugin, facts)) for entry, plugin in pairs]
     running = [plugin for _, plugin, _ in chosen if plugin is not None]
     stack = Stack(in_order([*_given_in_code(stacks), *running], snapshot.config.stage_order))
-    steps = _steps(stack, {id(plugin): (entry, choice) for entry, plugin, choice in chosen}, snapshot)
-    off = [Absent(entry.name, entry.path, choice.why, choice.considered) for entry, plugin, choice in chosen if plugin is None]
+    choices = {id(plugin): (entry, choice) for entry, plugin, choice in chosen if plugin is not None}
+    steps = _steps(stack, choices, snapshot)
+    off = [(entry, choice) for entry, plugin, choice in chosen if plugin is None]
     return Explanation(
         direction=direction.value,
         method=request.method,
@@ -78,7 +80,10 @@ def explain(
         body=_body(exchange, stack),
         removed_headers=tuple(removed),
         steps=steps,
-        absent=(*off, *_switched_off(snapshot, direction)),
+        absent=(
+            *(Absent(entry.name, entry.path, choice.why, choice.considered) for entry, choice in off),
+            *_switched_off(snapshot, direction),
+        ),
     )
 
 
@@ -172,7 +177,9 @@ def _reason(plugin: Plugin[Any], previous: Plugin[Any] | None, snapshot: Snapsho
         reason = f"priority {plugin.priority} like {previous.name}: the name decides"
     else:
         reason = f"like the {plugin.name} before it: the order of the file decides"
-    own, settings = type(_members(plugin)[0]), plugin.settings
+    member = _members(plugin)[0]
+    unshadowed: Plugin[Any] = getattr(member, "shadowed", member)
+    own, settings = type(unshadowed), plugin.settings
     if settings.stage is not None:
         reason += f"; the file sets its stage, its own is {own.stage.value}"
     if settings.priority is not None:
@@ -188,10 +195,13 @@ def _body(exchange: Exchange, stack: Stack) -> BodyPoint:
         return BodyPoint(False, 0, "", why, (), limit)
     wanted = tuple(plugin.name for plugin in stack.plugins if _wants_body(plugin, llm))
     hooks = stack.late if llm else stack.late_plain
+    by_shape = "" if stack.body_always or recognise(exchange) else "; its shape tells whether this is an LLM call"
     if not hooks:
-        return BodyPoint(True, 0, "", "when every request hook has run, before the call", wanted, limit)
+        why = f"when every request hook has run, before the call{by_shape}"
+        return BodyPoint(True, 0, "", why, wanted, limit)
     plugin = owner(hooks[0])
-    why = "after the header checks of the whole gate, whatever the priorities" if plugin.stage in GATE else "at its turn"
+    why = "after the header checks of the whole gate, in whatever order" if plugin.stage in GATE else "at its turn"
+    why += by_shape
     return BodyPoint(True, stack.plugins.index(plugin) + 1, getattr(hooks[0], "__name__", ""), why, wanted, limit)
 
 

@@ -107,7 +107,7 @@ def error_format_of(exchange: Exchange) -> Named:
         reason = f"the route says `llm: {exchange.route.llm}`"
     else:
         reason = _suffix(exchange)
-    return Named(style, f"{STYLES[style]}: {reason}")
+    return Named(style, f"{STYLES[style]}; {reason}")
 
 
 def refusal_of(exchange: Exchange, refusal: Refusal | None) -> Named:

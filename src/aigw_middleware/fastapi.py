@@ -26,7 +26,9 @@ __all__ = ["CurrentConsumer", "CurrentExchange"]
 async def _exchange(connection: HTTPConnection) -> Exchange:
     exchange = getattr(connection.state, "aigw", None)
     if not isinstance(exchange, Exchange):
-        raise RuntimeError("no gateway stands around this application: call install(app, config=...) once, after app = FastAPI()")
+        raise RuntimeError(
+            "no gateway stands around this application: call install(app, config=...) once, after app = FastAPI()"
+        )
     return exchange
 
 

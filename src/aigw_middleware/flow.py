@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 MAX_OBSERVED_BYTES = 4 << 20  # of a whole answer, kept beside to read its usage from
 NO_BODY = frozenset({204, 205, 304})
 RESPONSE_TOO_LARGE = Refusal(502, "response_too_large", "The answer is larger than the gateway may hold to check it.")
-_VALIDATORS = (b"etag", b"digest", b"content-digest", b"repr-digest", b"content-md5", b"accept-ranges", b"content-range")
+_VALIDATORS = (
+    b"etag",
+    b"digest",
+    b"content-digest",
+    b"repr-digest",
+    b"content-md5",
+    b"accept-ranges",
+    b"content-range",
+)
 
 
 class Mode(enum.Enum):
@@ -39,12 +47,12 @@ class Flow:
     mode = Mode.PASS
     stream: StreamFlow | None = None
     _size = 0
+    _held: list[bytes] | None = None
 
     def __init__(self, exchange: Exchange, stack: Stack, walk: Walk) -> None:
         self.exchange = exchange
         self._walk = walk
         self.observes = stack.usage or "meter" in exchange.__dict__
-        self._held: list[bytes] = []
 
     def start(self, response: Response) -> Result:
         """Status and headers are known."""
@@ -136,6 +144,8 @@ class Flow:
             assert self.stream is not None
             return self.stream.feed(data)
         self._size += len(data)
+        if self._held is None:
+            self._held = []
         if mode is Mode.OBSERVE:
             if self._size <= MAX_OBSERVED_BYTES:
                 self._held.append(data)
@@ -160,9 +170,8 @@ class Flow:
 
     def held(self) -> bytes:
         """Return and forget what was held."""
-        data = b"".join(self._held) if len(self._held) != 1 else self._held[0]
-        self._held.clear()
-        return data
+        held, self._held = self._held or (), None
+        return held[0] if len(held) == 1 else b"".join(held)
 
     def end(self) -> Result:
         """The body is complete."""

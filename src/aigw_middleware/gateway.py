@@ -149,7 +149,9 @@ class Core:
         named = self.snapshot.config.stores
         if "default" not in self._stores:
             # Nobody named a store: a private one, so that two gateways of a process do not share counters by accident.
-            self._stores["default"] = MemoryStore(now=now) if "default" not in named else open_store(named["default"], now)
+            self._stores["default"] = (
+                MemoryStore(now=now) if "default" not in named else open_store(named["default"], now)
+            )
         for name, url in named.items():
             if name not in self._stores:
                 self._stores[name] = open_store(url, now)

@@ -7,7 +7,7 @@ goes in and out as latin-1, so every byte of a value survives (RFC 9110, section
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeAlias
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
@@ -58,21 +58,26 @@ class Headers:
     `changed` tells the host that it must write the fields back.
     """
 
-    __slots__ = ("_index", "_load", "_lookups", "_owned", "_raw", "changed")
+    changed = False
+    _index: dict[bytes, bytes] | None = None
+    _lookups = 0
+    _owned = False
+    """False: the list belongs to the server or the app, and is copied before the first change."""
 
-    def __init__(self, raw: RawHeaders | None = None, load: object = None, *, owned: bool = False) -> None:
+    def __init__(
+        self, raw: RawHeaders | None = None, load: Callable[[], RawHeaders] | None = None, *, owned: bool = False
+    ) -> None:
         self._raw: RawHeaders | None = raw
-        self._load = load
-        self._owned = owned  # False: the list belongs to the server or the app, and is copied before the first change
-        self._index: dict[bytes, bytes] | None = None
-        self._lookups = 0
-        self.changed = False
+        if load is not None:
+            self._load = load
+        if owned:
+            self._owned = True
 
     @property
     def raw(self) -> RawHeaders:
         """The fields as `(lower-case name, value)` byte pairs; not to be changed in place."""
         if self._raw is None:
-            self._raw = self._load()  # type: ignore[operator]
+            self._raw = self._load()
             self._owned = True
         return self._raw
 
@@ -141,9 +146,9 @@ class Headers:
         self._replace([field for field in self.raw if field[0] != key])
         return True
 
-    def remove_all(self, names: Iterable[bytes]) -> None:
+    def remove_all(self, names: Collection[bytes]) -> None:
         """Remove every field whose lower-case name is in `names`."""
-        kept = [field for field in self.raw if field[0] not in names]  # type: ignore[operator]
+        kept = [field for field in self.raw if field[0] not in names]
         if len(kept) != len(self.raw):
             self._replace(kept)
 
@@ -185,4 +190,7 @@ class Headers:
 
 def lower_names(fields: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """Return response fields as a list with lower-case names: apps send any case, iterables and odd byte types."""
-    return [(bytes(name).lower(), bytes(value)) for name, value in fields]
+    return [
+        (name.lower(), value) if type(name) is bytes and type(value) is bytes else (bytes(name).lower(), bytes(value))
+        for name, value in fields
+    ]

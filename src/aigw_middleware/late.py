@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .plugin import HOOKS, Plugin, PluginConfig, needs_of, overridden
 
@@ -44,8 +44,9 @@ def late_choice(candidates: Sequence[tuple[Late, Plugin[Any] | None]]) -> Plugin
         members["wants_body"] = _wants_body
     if "on_request" not in hooks and "on_request_body" not in hooks:
         members["on_request"] = _decide
-    chooser = type("LateChoice", (Plugin,), {**members, "name": first.name, "needs": needs, "Config": PluginConfig})
-    chosen: Plugin[Any] = chooser.build(first.config, first.settings, first.context)
+    members |= {"name": first.name, "needs": needs, "Config": PluginConfig}
+    chooser = cast("type[Plugin[Any]]", type("LateChoice", (Plugin,), members))
+    chosen = chooser.build(first.config, first.settings, first.context)
     for attribute in ("stage", "priority", "on_failure", "on_uncovered"):
         setattr(chosen, attribute, getattr(first, attribute))
     chosen.candidates = tuple(candidates)  # type: ignore[attr-defined]

@@ -27,7 +27,17 @@ class Reservation:
 class Meter:
     """One estimate, one usage, all reservations. The core settles them together, once, whatever the end is."""
 
-    __slots__ = ("_exchange", "_kept", "_texts", "keep_text", "model", "produced_bytes", "produced_pieces", "reported", "reservations")
+    __slots__ = (
+        "_exchange",
+        "_kept",
+        "_texts",
+        "keep_text",
+        "model",
+        "produced_bytes",
+        "produced_pieces",
+        "reported",
+        "reservations",
+    )
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange

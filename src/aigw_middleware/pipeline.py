@@ -29,9 +29,14 @@ Hook: TypeAlias = Callable[[Exchange], Any]
 Result: TypeAlias = Answer | Coroutine[Any, Any, Answer]
 
 PLUGIN_FAILED = Refusal(503, "plugin_failed", "The gateway could not check this request. Try again later.")
-UNCOVERED = Refusal(400, "uncovered_call", "The gateway cannot read this kind of call, and its policy is to refuse what it cannot read.")
-UNREADABLE = Refusal(502, "uncovered_answer", "The gateway cannot read the answer, and its policy is to refuse what it cannot read.")
+UNCOVERED = Refusal(
+    400, "uncovered_call", "The gateway cannot read this kind of call, and its policy is to refuse what it cannot read."
+)
+UNREADABLE = Refusal(
+    502, "uncovered_answer", "The gateway cannot read the answer, and its policy is to refuse what it cannot read."
+)
 NO_ANSWER = Refusal(502, "no_answer", "The service gave no answer.")
+INTERNAL_ERROR = Refusal(500, "internal_error", "The service failed.")
 TOO_LARGE = Refusal(413, "request_too_large", "The request body is larger than this service accepts.")
 
 
@@ -73,7 +78,8 @@ def _more(hooks: Sequence[Hook], exchange: Exchange, hook: Hook, result: Any) ->
         result = _checked(exchange, hook, result)
         if result is not None:
             return result  # type: ignore[no-any-return]
-        for position in range(position + 1, len(hooks)):
+        while position + 1 < len(hooks):
+            position += 1
             hook = hooks[position]
             try:
                 result = hook(exchange)
@@ -97,7 +103,8 @@ async def _wait(hooks: Sequence[Hook], exchange: Exchange, hook: Hook, coroutine
         result = _checked(exchange, hook, result)
         if result is not None:
             return result  # type: ignore[no-any-return]
-        for position in range(position + 1, len(hooks)):
+        while position + 1 < len(hooks):
+            position += 1
             hook = hooks[position]
             try:
                 result = hook(exchange)
@@ -124,8 +131,8 @@ def _checked(exchange: Exchange, hook: Hook, result: Any) -> Answer:
         exchange.answering = plugin
         exchange.decide(plugin, "refused" if isinstance(result, Refusal) else "answered", _reason(result))
         return result
-    error = TypeError(f"{_name(hook)} returned {type(result).__name__}, not Reply, Refusal or None")
-    return _checked(exchange, hook, contain(exchange, hook, error))
+    wrong = TypeError(f"{_name(hook)} returned {type(result).__name__}, not Reply, Refusal or None")
+    return _checked(exchange, hook, contain(exchange, hook, wrong))
 
 
 def contain(exchange: Exchange, hook: Callable[..., Any], error: Exception) -> Refusal | None:
@@ -146,7 +153,9 @@ def contain(exchange: Exchange, hook: Callable[..., Any], error: Exception) -> R
     exchange.runtime.count(plugin.name, decision)
     if first and decision == "failed":
         place = _place(error)
-        logger.error("plug-in %s failed in %s at %s: %s (on_failure: %s)", plugin.name, _name(hook), place, reason, policy)
+        logger.error(
+            "plug-in %s failed in %s at %s: %s (on_failure: %s)", plugin.name, _name(hook), place, reason, policy
+        )
     return refusal if policy == "deny" else None
 
 
@@ -161,7 +170,9 @@ def _place(error: BaseException) -> str:
 
 
 def _name(hook: Callable[..., Any]) -> str:
-    return {WholeText: "on_text", WantedBody: "on_request_body"}.get(type(hook)) or getattr(hook, "__name__", "hook")
+    if type(hook) is WholeText:
+        return "on_text"
+    return "on_request_body" if type(hook) is WantedBody else getattr(hook, "__name__", "hook")
 
 
 def _reason(answer: Reply | Refusal) -> str:
@@ -217,7 +228,9 @@ class Stack:
         needs = [needs_of(plugin) for plugin in self.plugins]
         self.replay = any(Needs.REPLAY in need for need in needs)
         self.usage = any(Needs.USAGE in need for need in needs)
-        self.body_always = self.replay or any(body and not llm and type(hook) is not WantedBody for hook, body, llm in steps)
+        self.body_always = self.replay or any(
+            body and not llm and type(hook) is not WantedBody for hook, body, llm in steps
+        )
         self.body_asks = tuple(hook.plugin.wants_body for hook, _, llm in steps if type(hook) is WantedBody and not llm)
         self.body_llm = self.usage or any(body and llm for _, body, llm in steps) or self._overriding("on_text") != ()
         self.around = tuple(plugin.on_upstream for plugin in self.plugins if overridden(plugin, "on_upstream"))
@@ -225,16 +238,20 @@ class Stack:
         self.error = self._overriding("on_error")
         self.complete = self._overriding("on_complete")
         self._walks: dict[tuple[bool, Plugin[Any] | None, bool], Walk] = {}
+        self.plain_walk = self.walk(False)
         self.watches = bool(self.complete or self.usage)
         self.silent = not self.watches and not self.around and self.walk(False).quiet and self.walk(True).quiet
-        self.bare = self.silent and not (self.late or self.body_always or self.body_llm or self.body_asks)
-        """Nothing happens after the header hooks: the service runs as if we were not there."""
+        self.touches_body = bool(self.late or self.body_always or self.body_llm or self.body_asks)
+        """Something happens between the header hooks and the call."""
         self.llm_aware = self.usage or self.body_llm or any(Needs.LLM in need for need in needs)
         """Whether anything depends on the exchange being an LLM call."""
+        self.bare = self.silent and not self.touches_body
+        """Nothing happens after the header hooks: the service runs as if we were not there."""
         self.unread_guards = tuple(
             plugin
             for plugin in self.plugins
-            if plugin.on_uncovered == "deny" and (overridden(plugin, "on_text") or overridden(plugin, "on_request_body"))
+            if plugin.on_uncovered == "deny"
+            and (overridden(plugin, "on_text") or overridden(plugin, "on_request_body"))
         )
         """Plug-ins that refuse what they cannot read: websockets, for one."""
         self.path_matching = any(plugin.path_matching for plugin in self.plugins)

@@ -17,7 +17,7 @@ exchange lives in `exchange.local[self]`.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args
 
@@ -27,13 +27,12 @@ from pydantic.alias_generators import to_camel
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from .config.models import Rule
+    from .around import Call
     from .config.secrets import Keyring
     from .consumers import ConsumerTable
     from .exchange import Exchange, Finish, Refusal, Reply, Response
     from .llm.sse import Event
     from .llm.text import Channel
-    from .pipeline import Call
     from .runtime import Runtime
 
     Answer: TypeAlias = Reply | Refusal | None
@@ -41,7 +40,18 @@ if TYPE_CHECKING:
 
 FailurePolicy: TypeAlias = Literal["deny", "allow"]
 
-__all__ = ["INBOUND", "OUTBOUND", "Build", "Direction", "Field", "Needs", "Plugin", "PluginConfig", "PluginSettings", "Stage"]
+__all__ = [
+    "INBOUND",
+    "OUTBOUND",
+    "Build",
+    "Direction",
+    "Field",
+    "Needs",
+    "Plugin",
+    "PluginConfig",
+    "PluginSettings",
+    "Stage",
+]
 
 
 class Stage(Enum):
@@ -240,7 +250,9 @@ class Plugin(Generic[ConfigT]):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._gateway is None:
-            raise TypeError(f"{type(self).__name__} was made without an app: give it one, or pass it to Gateway(plugins=[...])")
+            raise TypeError(
+                f"{type(self).__name__} was made without an app: give it one, or pass it to Gateway(plugins=[...])"
+            )
         await self._gateway(scope, receive, send)
 
     def __repr__(self) -> str:
@@ -318,7 +330,3 @@ def default_build(name: str) -> Build:
     from .consumers import ConsumerTable
 
     return Build(consumers=ConsumerTable(()), keyring=process_keyring(), entry=name)
-
-
-if TYPE_CHECKING:
-    _unused = (field, Rule)

@@ -75,8 +75,12 @@ class Registry:
                 raise ConfigError.of(path, f"entry point {point.value} of plug-in {name!r} is not a Plugin class")
         except ImportError as error:
             module = (error.name or "a module").partition(".")[0]
-            raise ConfigError.of(path, f"plug-in {name!r} cannot be imported: {module} is missing", f"pip install {module}") from None
-        raise ConfigError.of(path, f"no plug-in is named {name!r}", nearest(name, self.names()) or "`aigw plugins` lists them")
+            raise ConfigError.of(
+                path, f"plug-in {name!r} cannot be imported: {module} is missing", f"pip install {module}"
+            ) from None
+        raise ConfigError.of(
+            path, f"no plug-in is named {name!r}", nearest(name, self.names()) or "`aigw plugins` lists them"
+        )
 
 
 def load(target: str) -> type[Plugin[Any]]:

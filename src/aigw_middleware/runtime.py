@@ -13,8 +13,7 @@ import os
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
-from types import CoroutineType
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ConfigError
@@ -24,9 +23,9 @@ from .ports.drive import finish
 from .state.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from .gateway import Snapshot
     from .meter import Meter
     from .ports import Clock
+    from .snapshot import Snapshot
     from .state.store import Store
 
 T = TypeVar("T")
@@ -64,7 +63,9 @@ def open_store(url: str, now: Callable[[], float]) -> Store:
 class Runtime:
     """The living side of a gateway in one event loop, or in one process of a synchronous host."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None, stores: Mapping[str, Store], clock: Clock | None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop | None, stores: Mapping[str, Store], clock: Clock | None
+    ) -> None:
         self.loop = loop
         self.ports: Ports = async_ports(stores, clock) if loop is not None else blocking_ports(stores, clock)
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -104,7 +105,7 @@ class Runtime:
 
     # ------------------------------------------------------------------ plug-ins' setup and teardown
 
-    def adopt(self, snapshot: Snapshot) -> CoroutineType[Any, Any, None] | None:
+    def adopt(self, snapshot: Snapshot) -> Coroutine[Any, Any, None] | None:
         """Set up the plug-ins of a snapshot that are not yet, once; returns a coroutine when that may have to wait.
 
         Raises SetupFailed, also from the coroutine.
@@ -152,7 +153,11 @@ class Runtime:
         for plugin in fresh:
             self._set_up[plugin] = True
         if self.snapshot is not None:
-            gone = tuple(plugin for plugin in self.snapshot.plugins if plugin not in snapshot.plugins and overridden(plugin, "teardown"))
+            gone = tuple(
+                plugin
+                for plugin in self.snapshot.plugins
+                if plugin not in snapshot.plugins and overridden(plugin, "teardown")
+            )
             if gone:
                 self._retired.append((weakref.ref(self.snapshot), gone))
         self.snapshot = snapshot

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import json as strict_json
 from .exchange import Exchange, Finish, Refusal, Reply, Request, Response
@@ -32,8 +32,9 @@ def shadow_of(plugin: Plugin[Any]) -> Plugin[Any]:
             members[hook] = _answering(hook) if hook in _ANSWERING else globals()[f"_{hook}"]
     members["setup"] = lambda self, runtime: plugin.setup(runtime)
     members["teardown"] = lambda self, runtime: plugin.teardown(runtime)
-    made = type("Shadow", (Plugin,), {**members, "name": plugin.name, "needs": needs_of(plugin), "Config": PluginConfig})
-    shadow: Plugin[Any] = made.build(plugin.config, plugin.settings, plugin.context)
+    members |= {"name": plugin.name, "needs": needs_of(plugin), "Config": PluginConfig}
+    made = cast("type[Plugin[Any]]", type("Shadow", (Plugin,), members))
+    shadow = made.build(plugin.config, plugin.settings, plugin.context)
     for attribute in ("stage", "priority", "identifies", "path_matching", "directions"):
         setattr(shadow, attribute, getattr(plugin, attribute))
     shadow.on_failure = shadow.on_uncovered = "allow"
@@ -139,7 +140,9 @@ def _on_text(self: Any, exchange: Exchange, text: str, channel: Channel) -> None
     if type(result) is tuple:
         emitted, tails[key] = result
         result = emitted if emitted + tails[key] != text else None
-    if result is not None and not any(line.plugin == self.name and line.decision == "would" for line in exchange.records):
+    if result is not None and not any(
+        line.plugin == self.name and line.decision == "would" for line in exchange.records
+    ):
         _would(self, exchange, result)
 
 

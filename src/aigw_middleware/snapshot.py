@@ -96,7 +96,9 @@ class Entry:
 
     __slots__ = ("identity", "name", "path", "plugins", "variants")
 
-    def __init__(self, identity: str, name: str, path: str, variants: Sequence[Variant], plugins: Sequence[Plugin[Any] | None]) -> None:
+    def __init__(
+        self, identity: str, name: str, path: str, variants: Sequence[Variant], plugins: Sequence[Plugin[Any] | None]
+    ) -> None:
         self.identity = identity
         self.name = name
         self.path = path
@@ -125,13 +127,12 @@ class Stacks:
         self._routes = tuple(route for route, _ in routes)
         self._route_index = MatchIndex([[match for _, match in routes]]) if routes else None
         self._groups = [group for entry in entries for group in _groups(entry)]
-        self._rule_index = MatchIndex([[match for match in group] for group in self._groups]) if self._groups else None
+        self._rule_index = MatchIndex(self._groups) if self._groups else None
         self._cache: dict[tuple[int, ...], Stack] = {}
         self.plugins = (*self._extra, *(plugin for entry in entries for plugin in entry.plugins if plugin is not None))
-        self.matches_paths = (
-            any(index.needs_path for index in (self._route_index, self._rule_index) if index is not None)
-            or any(plugin.path_matching for plugin in self.plugins)
-        )
+        self.matches_paths = any(
+            index.needs_path for index in (self._route_index, self._rule_index) if index is not None
+        ) or any(plugin.path_matching for plugin in self.plugins)
         self.only = self._compile(()) if self._route_index is None and self._rule_index is None else None
         """The one stack, when neither routes nor rules choose."""
 
@@ -149,7 +150,9 @@ class Stacks:
         return stack if stack is not None else self._compile(choice)
 
     def _compile(self, choice: tuple[int, ...]) -> Stack:
-        stack = Stack(in_order([*self._extra, *(plugin for _, plugin in self.chosen(choice) if plugin)], self._stage_order))
+        stack = Stack(
+            in_order([*self._extra, *(plugin for _, plugin in self.chosen(choice) if plugin)], self._stage_order)
+        )
         if len(self._cache) >= MAX_STACKS:
             self._cache.clear()
         self._cache[choice] = stack
@@ -244,7 +247,9 @@ class Snapshot:
         stack = stacks.only
         if stacks.matches_paths and self._refuse_ambiguous:
             request = exchange.request
-            reason = ambiguous(request.raw_path if request.raw_path is not None else request.path.encode("utf-8", "surrogateescape"))
+            reason = ambiguous(
+                request.raw_path if request.raw_path is not None else request.path.encode("utf-8", "surrogateescape")
+            )
             if reason is not None:
                 exchange.decide("gateway", "refused", reason)
                 if stack is None:

@@ -1,5 +1,6 @@
 """The rule index against a matcher that tries every rule, and the number of rules it verifies as they grow."""
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -332,6 +333,28 @@ def test_few_rules_are_verified_however_many_there_are(shape: str) -> None:
         assert len(index.candidates(facts("/nothing", "NONE", "none.invalid", "none", headers={"x-a": "none"}))) <= 4
 
 
+def test_rules_hang_on_the_key_that_the_fewest_share() -> None:
+    """One step to the rule, past the domain that all share and the header that two of three share."""
+    rules = [Match(domain=("a.com",), header=(("x-a", f"{n % 3}"), ("x-b", f"{n}"))) for n in range(100)]
+    index = MatchIndex([rules])
+    request = facts(domain="a.com", headers={"x-a": "1", "x-b": "7"})
+    assert index.choose(request) == (7,)
+    assert len(index._reached(request)) == 2
+
+
+def test_of_many_header_names_only_those_of_the_request_are_looked_up() -> None:
+    looked_up = []
+
+    def header(name: str) -> str | None:
+        looked_up.append(name)
+        return "a"
+
+    index = MatchIndex([[Match(header=((f"x-{n}", "a"),)) for n in range(100)]])
+    request = Facts("/", "GET", "", "*", header, header_names=lambda: ["accept", "x-7"])
+    assert index.choose(request) == (7,)
+    assert looked_up == ["x-7"]
+
+
 def test_many_groups_of_few_rules() -> None:
     """A gateway of many plug-ins with a rule each: one look-up for all of them."""
     index = MatchIndex([[Match(route=(f"r{n}",))] for n in range(2000)])
@@ -369,18 +392,19 @@ def test_values_multiply_only_while_there_is_room(monkeypatch: pytest.MonkeyPatc
         return match_probes.probe_of(key, kind, table)
 
     monkeypatch.setattr(match_tree, "probe_of", counted)
+    chance = random.Random(1)
     rules = [
         Match(
-            route=tuple(f"r{n * 7 % 20 + i}" for i in range(12)),
-            domain=tuple(f"d{n * 3 % 20 + i}.com" for i in range(12)),
-            service=tuple(f"s{n * 11 % 20 + i}:1" for i in range(12)),
-            header=tuple(("x-a", f"{n * 13 % 20 + i}") for i in range(12)),
+            route=tuple(f"r{i}" for i in chance.sample(range(31), 12)),
+            domain=tuple(f"d{i}.com" for i in chance.sample(range(31), 12)),
+            service=tuple(f"s{i}:1" for i in chance.sample(range(31), 12)),
+            header=tuple(("x-a", f"{i}") for i in chance.sample(range(31), 12)),
         )
-        for n in range(100)
+        for _ in range(60)
     ]
     index = MatchIndex([rules])
-    assert held <= 5 * 100 * 48
-    for n in range(0, 40, 3):
+    assert held <= 5 * 60 * 48  # divided to the end, it would be 25 times
+    for n in range(31):
         asked = facts(route=f"r{n}", domain=f"d{n}.com", service=f"s{n}:1", headers={"x-a": f"{n}"})
         assert index.choose(asked) == choose([rules], asked)
 

@@ -108,9 +108,14 @@ ENDINGS = {
     "client gone at start": Ending([START, ONE, LAST], "aborted", send_fails_at=0, raised=OSError),
     "client gone in the body": Ending([START, ONE, TWO, LAST], "aborted", send_fails_at=2, raised=OSError),
     "client gone at the last": Ending([START, ONE, LAST], "aborted", send_fails_at=2, raised=OSError),
-    "client gone, body held": Ending([START, ONE, LAST], "aborted", send_fails_at=0, raised=OSError, plugins=[Reading()]),
+    "client gone, body held": Ending(
+        [START, ONE, LAST], "aborted", send_fails_at=0, raised=OSError, plugins=[Reading()]
+    ),
     "client gone while sending": Ending(
-        [START, ONE, LAST], "aborted", plugins=[Reading()], body=[{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+        [START, ONE, LAST],
+        "aborted",
+        plugins=[Reading()],
+        body=[{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}],
     ),
     "application sees the client go": Ending([START, ONE], "aborted", body=[{"type": "http.disconnect"}], reads=1),
     "request hook fails": Ending([START, LAST], "refused", plugins=[failing("request")]),

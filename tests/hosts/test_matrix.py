@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aigw_middleware import Exchange, Needs, Plugin, PluginConfig, Refusal, Reply, Stage
+from aigw_middleware import Exchange, Needs, Plugin, Refusal, Reply, Stage
 from aigw_middleware.testing.matrix import HOSTS, Script, Scripted, Transcript, assert_same, run_everywhere
 
 JSON = (("content-type", "application/json"),)
@@ -100,7 +100,11 @@ CASES: dict[str, tuple[Script, Callable[[], Sequence[Plugin[Any]]], dict[str, An
         lambda: [plugin(on_response=mark_response)()],
         {"status": 200, "chunks": [b"one", b"two", b"three"], "outcomes": ["completed"]},
     ),
-    "whole": (Script(answer=Scripted(streams=False, chunks=[b"whole"])), lambda: [], {"body": b"whole", "outcomes": ["completed"]}),
+    "whole": (
+        Script(answer=Scripted(streams=False, chunks=[b"whole"])),
+        lambda: [],
+        {"body": b"whole", "outcomes": ["completed"]},
+    ),
     "request header": (
         Script(headers=[("x-team", "spoofed"), ("x-other", "kept")]),
         lambda: [plugin(on_request=add_request_header)()],
@@ -108,8 +112,16 @@ CASES: dict[str, tuple[Script, Callable[[], Sequence[Plugin[Any]]], dict[str, An
     ),
     "refused on headers": (
         Script(method="POST", body=[b"never read"]),
-        lambda: [plugin(Stage.AUTHENTICATION, on_request=refuse_on_headers)(), plugin(priority=5, on_refusal=mark_refusal)()],
-        {"status": 403, "seen": [], "outcomes": ["refused"], "headers": {"x-refused": ["not_here"], "x-why": ["headers"]}},
+        lambda: [
+            plugin(Stage.AUTHENTICATION, on_request=refuse_on_headers)(),
+            plugin(priority=5, on_refusal=mark_refusal)(),
+        ],
+        {
+            "status": 403,
+            "seen": [],
+            "outcomes": ["refused"],
+            "headers": {"x-refused": ["not_here"], "x-why": ["headers"]},
+        },
     ),
     "refused on body": (
         Script(method="POST", body=[b"{}"], headers=JSON),
@@ -128,7 +140,13 @@ CASES: dict[str, tuple[Script, Callable[[], Sequence[Plugin[Any]]], dict[str, An
             plugin(priority=200, on_response=mark_response)(),
             plugin(priority=50, on_response=mark_response)(),
         ],
-        {"status": 200, "body": b"from the cache", "seen": [], "outcomes": ["completed"], "headers": {"x-mark": ["p200"]}},
+        {
+            "status": 200,
+            "body": b"from the cache",
+            "seen": [],
+            "outcomes": ["completed"],
+            "headers": {"x-mark": ["p200"]},
+        },
     ),
     "replied on response": (
         Script(),
@@ -136,12 +154,23 @@ CASES: dict[str, tuple[Script, Callable[[], Sequence[Plugin[Any]]], dict[str, An
         {"status": 418, "body": b"teapot", "outcomes": ["completed"], "headers": {"x-mark": ["p200"]}},
     ),
     "body edited both ways": (
-        Script(method="POST", body=[b'{"n": 1.50, ', b'"k": [1]}'], headers=JSON, answer=Scripted(headers=JSON, chunks=[b'{"a":', b"1.0}"])),
+        Script(
+            method="POST",
+            body=[b'{"n": 1.50, ', b'"k": [1]}'],
+            headers=JSON,
+            answer=Scripted(headers=JSON, chunks=[b'{"a":', b"1.0}"]),
+        ),
         _body_stack,
         {"body": b'{"a":1.0,"added":true}', "seen_body": b'{"n":1.50,"k":[1],"added":true}', "outcomes": ["completed"]},
     ),
     "chunked request": (
-        Script(method="POST", chunked=True, body=[b'{"n":', b"1}"], headers=JSON, answer=Scripted(headers=JSON, chunks=[b"{}"])),
+        Script(
+            method="POST",
+            chunked=True,
+            body=[b'{"n":', b"1}"],
+            headers=JSON,
+            answer=Scripted(headers=JSON, chunks=[b"{}"]),
+        ),
         _body_stack,
         {"seen_body": b'{"n":1,"added":true}', "body": b'{"added":true}'},
     ),
@@ -171,7 +200,10 @@ CASES: dict[str, tuple[Script, Callable[[], Sequence[Plugin[Any]]], dict[str, An
         {"status": 204, "body": b"", "outcomes": ["completed"]},
     ),
     "latin-1": (
-        Script(headers=[("x-name", "caf\xe9 \xff")], answer=Scripted(headers=[("content-type", "text/plain"), ("x-back", "\xe4\xf6\xfc")])),
+        Script(
+            headers=[("x-name", "caf\xe9 \xff")],
+            answer=Scripted(headers=[("content-type", "text/plain"), ("x-back", "\xe4\xf6\xfc")]),
+        ),
         lambda: [plugin(on_request=add_request_header, on_response=mark_response)()],
         {"seen_headers": {"x-name": ["caf\xe9 \xff"]}, "headers": {"x-back": ["\xe4\xf6\xfc"]}},
     ),
@@ -180,7 +212,11 @@ CASES: dict[str, tuple[Script, Callable[[], Sequence[Plugin[Any]]], dict[str, An
         lambda: [plugin(on_request=fail, on_failure="deny")()],
         {"status": 503, "seen": [], "outcomes": ["refused"], "body_without": b"secret-value"},
     ),
-    "hook fails, allowed": (Script(), lambda: [plugin(on_request=fail, on_failure="allow")()], {"status": 200, "outcomes": ["completed"]}),
+    "hook fails, allowed": (
+        Script(),
+        lambda: [plugin(on_request=fail, on_failure="allow")()],
+        {"status": 200, "outcomes": ["completed"]},
+    ),
     "response hook fails, denied": (
         Script(),
         lambda: [plugin(on_response=fail, on_failure="deny")()],
@@ -191,7 +227,11 @@ CASES: dict[str, tuple[Script, Callable[[], Sequence[Plugin[Any]]], dict[str, An
         lambda: [plugin(on_error=answer_error)()],
         {"status": 503, "body": b"sorry", "headers": {"x-error": ["mapped"]}, "outcomes": ["completed"]},
     ),
-    "around": (Script(), lambda: [plugin(Stage.ROUTER, on_upstream=call_through)()], {"status": 200, "body": b"hello", "outcomes": ["completed"]}),
+    "around": (
+        Script(),
+        lambda: [plugin(Stage.ROUTER, on_upstream=call_through)()],
+        {"status": 200, "body": b"hello", "outcomes": ["completed"]},
+    ),
     "around, three deep": (
         Script(answer=Scripted(chunks=[b"a", b"b"])),
         lambda: [plugin(Stage.ROUTER, number, on_upstream=call_through)() for number in (1, 2, 3)],

@@ -141,6 +141,31 @@ block = st.tuples(
 ).map(lambda parts: parts[1].join([*parts[0], parts[2]]))
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n?a\n\n",
+        "a\n?b\n\n",
+        "a\n\n?b\n\n",
+        "a\n\n\n",
+        "\n\n",
+        "\n",
+        "a\n",
+        "a\n\nb",
+        "a\n?\n",
+        "?\n\n",
+        "a?\n\n",
+        "a?b\n\n",
+    ],
+)
+def test_chunks_that_are_nearly_one_event(text: str, end: bytes) -> None:
+    for other in (b"", b"\n", b"\r", b"\r\n"):
+        chunk = text.encode().replace(b"\n", end).replace(b"?", other)
+        stream = [b": hello\n\n", chunk, b"data: x\n\n"]
+        assert seen(split(stream)) == seen(split([b"".join(stream)]))
+
+
 @given(st.lists(block | pieces, max_size=8))
 def test_chunks_that_look_like_one_event(chunks: list[bytes]) -> None:
     """The quick ways through `feed` agree with the slow one, which a whole stream takes."""
@@ -332,6 +357,24 @@ def test_an_event_at_the_bound_passes_and_one_above_does_not(size: int, end: byt
         if not fits:
             assert splitter.finish() is None
             assert len(splitter.feed(good)) == 1  # a new stream
+
+
+@pytest.mark.parametrize("piece", [b"x", b"x" * 7, b"data: a\n", b"\r\ndata: a"])
+def test_an_event_without_end_is_not_collected(piece: bytes) -> None:
+    splitter = Splitter(max_event=20)
+    fed = out = b""
+    refused = False
+    while not refused:
+        fed += piece
+        try:
+            out += b"".join(event.raw for event in splitter.feed(piece))
+        except EventTooLong as error:
+            out += b"".join(event.raw for event in error.events) + error.pending
+            refused = True
+        assert len(splitter.pending) <= 20
+    assert out == fed
+    assert 20 < len(fed) <= 20 + 2 + len(piece)
+    assert splitter.pending == b""
 
 
 def test_events_before_the_one_too_long_are_handed_over() -> None:

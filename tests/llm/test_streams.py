@@ -33,8 +33,12 @@ def stream(pieces: list[str], *, finish: bool = True, done: bool = True) -> byte
 
 def script(data: bytes, cut: int = 0, request: dict[str, Any] | None = None, **options: Any) -> Script:
     chunks = [data[start : start + cut] for start in range(0, len(data), cut)] if cut else [data]
-    asked = json.dumps(request or {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
-    return Script(method="POST", path=PATH, headers=JSON, body=[asked], answer=Scripted(headers=SSE, chunks=chunks), **options)
+    asked = json.dumps(
+        request or {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    ).encode()
+    return Script(
+        method="POST", path=PATH, headers=JSON, body=[asked], answer=Scripted(headers=SSE, chunks=chunks), **options
+    )
 
 
 def texts(data: bytes) -> tuple[dict[int, str], dict[int, str], bool]:
@@ -70,7 +74,9 @@ class Filter(Plugin[PluginConfig]):
         text = text.replace(self.word, self.other)
         if channel.final:
             return text
-        keep = next((size for size in range(min(len(self.word) - 1, len(text)), 0, -1) if self.word.startswith(text[-size:])), 0)
+        keep = next(
+            (size for size in range(min(len(self.word) - 1, len(text)), 0, -1) if self.word.startswith(text[-size:])), 0
+        )
         return (text[: len(text) - keep], text[len(text) - keep :]) if keep else text
 
 
@@ -148,10 +154,15 @@ def test_held_text_is_flushed_at_every_kind_of_end(finish: bool, done: bool) -> 
 
 
 def test_several_choices_do_not_mix() -> None:
-    data = b"".join(
-        [event({"content": "ca"}), event({"content": "co"}, index=1), event({"content": "t"}), event({"content": "w"}, index=1)]
-        + [event({}, "stop"), event({}, "length", index=1), DONE]
-    )
+    events = [
+        event({"content": "ca"}),
+        event({"content": "co"}, index=1),
+        event({"content": "t"}),
+        event({"content": "w"}, index=1),
+        event({}, "stop"),
+        event({}, "length", index=1),
+    ]
+    data = b"".join([*events, DONE])
     transcript = one_host(script(data, 5), filtering(10, "cat", "dog"))
     assert texts(transcript.body) == ({0: "dog", 1: "cow"}, {0: "stop", 1: "length"}, True)
 
@@ -171,7 +182,11 @@ def test_the_result_is_that_of_the_whole_text(pieces: list[str], cut: int) -> No
 
 def test_whole_answers_are_filtered_alike() -> None:
     message = {"role": "assistant", "content": "the cat", "reasoning_content": "cat?", "refusal": None}
-    answer = {"id": "c", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
+    answer = {
+        "id": "c",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1},
+    }
     request = {"model": "m", "messages": []}
     given_script = Script(
         method="POST",
@@ -198,12 +213,19 @@ def test_usage_is_asked_for_and_taken_out_again() -> None:
         def on_complete(self, exchange: Exchange) -> None:
             seen.append(exchange.meter.usage)
 
-    usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12, "prompt_tokens_details": {"cached_tokens": 2}}
+    usage = {
+        "prompt_tokens": 5,
+        "completion_tokens": 7,
+        "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 2},
+    }
     data = stream(["hi"], done=False) + event(None, usage=usage) + DONE
     transcript = assert_same(run_everywhere(script(data), lambda: [Counting()]))
     assert b"prompt_tokens" not in transcript.body
     assert json.loads(transcript.seen[0].body)["stream_options"] == {"include_usage": True}
-    assert [(one.input_tokens, one.output_tokens, one.cached_tokens, one.source) for one in seen] == [(5, 7, 2, "provider")] * 8
+    assert [(one.input_tokens, one.output_tokens, one.cached_tokens, one.source) for one in seen] == [
+        (5, 7, 2, "provider")
+    ] * 8
     asked = {"model": "m", "stream": True, "stream_options": {"include_usage": True}, "messages": []}
     assert b"prompt_tokens" in one_host(script(data, request=asked), Counting()).body
 
@@ -252,7 +274,9 @@ def test_event_hooks_replace_drop_and_stop() -> None:
     given_script = Script(path="/events", answer=Scripted(headers=SSE, chunks=[data[:13], data[13:]]))
     transcript = assert_same(run_everywhere(given_script, lambda: [Dropping()]))
     assert transcript.body == b"data: a\n\ndata: double\n\ndata: double\n\ndata: replaced\n\ndata: z\n\n"
-    stopping_script = Script(path="/events", answer=Scripted(headers=SSE, chunks=[b"data: a\n\n", b"data: stop\n\n", b"data: z\n\n"]))
+    stopping_script = Script(
+        path="/events", answer=Scripted(headers=SSE, chunks=[b"data: a\n\n", b"data: stop\n\n", b"data: z\n\n"])
+    )
     assert assert_same(run_everywhere(stopping_script, lambda: [Dropping()])).body == b"data: a\n\n"
 
 

@@ -1,7 +1,8 @@
 """The command line: `aigw check`, `explain`, `plugins`, `init`, `demo`.
 
 Exit codes: 0 fine, 1 problems in the configuration, 2 wrong usage or a file that is not there. Every sub-command takes
-`--json`, which prints one JSON document to standard output, whatever the end is. A sub-command is imported when it runs.
+`--json`, which prints one JSON document to standard output, unless the arguments themselves are wrong. A sub-command is
+imported when it runs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None, *, registry: Registry | None = None) -> 
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read the output stopped: as `head` does. What is left must not be flushed at exit, which would complain.
+        # Whoever read the output stopped, as `head` does. What is left must not be flushed at exit: it would complain.
         _discard_output()
         return PIPE_CLOSED
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`aigw check FILE`: every problem of a configuration with its path; when there is none, what is suspicious and what is there."""
+"""`aigw check FILE`: the problems of a configuration with their paths; without any, what is suspicious in it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from ..snapshot import Snapshot
     from .terminal import Terminal
 
+NAME = Column("name", style="bold")
+PLUGIN_COLUMNS = (
+    Column("plug-in", style="bold"),
+    Column("stage"),
+    Column("priority", right=True),
+    Column("rules", right=True),
+    Column("if it fails"),
+    Column(""),
+)
+CONSUMER_COLUMNS = (NAME, Column("groups"), Column("tier"), Column("credentials for"))
+ROUTE_COLUMNS = (NAME, Column("matches"), Column("llm"), Column("policies"))
+STORE_COLUMNS = (NAME, Column("where"))
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -32,13 +45,13 @@ def run(arguments: argparse.Namespace, output: Terminal, registry: Registry | No
     warnings: list[Problem] = []
     summary: dict[str, Any] = {}
     try:
-        snapshot = load(file, known)
+        snapshot, logged = load(file, known)
     except ConfigError as error:
         problems = error.problems
     else:
         from .suspicions import suspicions
 
-        warnings = list(suspicions(snapshot))
+        warnings = [*suspicions(snapshot), *(Problem("", message) for message in logged)]
         summary = summary_of(snapshot)
     code = PROBLEMS if problems or (arguments.strict and warnings) else OK
     if arguments.json:
@@ -48,18 +61,15 @@ def run(arguments: argparse.Namespace, output: Terminal, registry: Registry | No
     for line in lines_of(file, problems):
         output.line(line)
     for warning in warnings:
-        output.line(f"{file}: {warning.path or 'configuration'}: warning: {_without_path(warning)}")
+        where = f"{file}: {warning.path}" if warning.path else file
+        output.line(f"{where}: warning: {warning.message}{f' ({warning.hint})' if warning.hint else ''}")
     if problems:
         output.line(f"{counted(len(problems), 'problem')}.", "bold red")
         return code
-    verdict = "Fine" if not warnings else f"{counted(len(warnings), 'warning')}{', and --strict' if code else ''}"
+    verdict = f"{counted(len(warnings), 'warning')}{' (problems, by --strict)' if code else ''}" if warnings else "Fine"
     output.line(f"{verdict}: {_totals(summary)}.", "bold green" if not warnings else "bold yellow")
     _show(summary, output)
     return code
-
-
-def _without_path(problem: Problem) -> str:
-    return f"{problem.message}{f' ({problem.hint})' if problem.hint else ''}"
 
 
 # ---------------------------------------------------------------------- what is configured
@@ -104,9 +114,10 @@ def _plugins(snapshot: Snapshot, where: str) -> Iterator[dict[str, Any]]:
     entries = getattr(snapshot.config, where) or ()
     stacks = snapshot.sides.get(INBOUND if where == "plugins" else OUTBOUND)
     running = {entry.path: entry for entry in stacks.entries} if stacks is not None else {}
-    first = {next((plugin for plugin in entry.plugins if plugin is not None), None): entry for entry in running.values()}
-    for plugin in in_order([plugin for plugin in first if plugin is not None], snapshot.config.stage_order):
-        entry = first[plugin]
+    owners = {plugin: entry for entry in running.values() for plugin in entry.plugins[::-1] if plugin is not None}
+    first = {entry.path: plugin for plugin, entry in owners.items()}
+    for plugin in in_order(first.values(), snapshot.config.stage_order):
+        entry = owners[plugin]
         yield {
             "name": entry.name,
             "path": entry.path,
@@ -147,33 +158,23 @@ def _show(summary: Mapping[str, Any], output: Terminal) -> None:
     for key, title in (("plugins", "Plug-ins around the service"), ("outgoing", "Plug-ins around outgoing calls")):
         if summary[key]:
             output.title(title)
-            columns = (
-                Column("plug-in", style="bold"),
-                Column("stage"),
-                Column("priority", right=True),
-                Column("rules", right=True),
-                Column("if it fails"),
-                Column(""),
-            )
-            output.table(columns, [_row(entry) for entry in summary[key]])
+            output.table(PLUGIN_COLUMNS, [_row(entry) for entry in summary[key]])
     if summary["consumers"]:
         output.title("Consumers")
-        columns = (Column("name", style="bold"), Column("groups"), Column("tier"), Column("credentials for"))
         rows = [
             Row((item["name"], ", ".join(item["groups"]), item["tier"], ", ".join(item["credentials"])))
             for item in summary["consumers"]
         ]
-        output.table(columns, rows)
+        output.table(CONSUMER_COLUMNS, rows)
     if summary["routes"]:
         output.title("Routes")
-        columns = (Column("name", style="bold"), Column("matches"), Column("llm"), Column("policies"))
         rows = [
             Row((item["name"], ", ".join(item["match"]) or "everything", item["llm"], ", ".join(item["policies"])))
             for item in summary["routes"]
         ]
-        output.table(columns, rows)
+        output.table(ROUTE_COLUMNS, rows)
     output.title("Stores")
-    output.table((Column("name", style="bold"), Column("where")), [Row(pair) for pair in summary["stores"].items()])
+    output.table(STORE_COLUMNS, [Row(pair) for pair in summary["stores"].items()])
 
 
 def _row(entry: Mapping[str, Any]) -> Row:

@@ -30,6 +30,16 @@ MARKS: Final = {
 }
 """Short marks of the hooks, in the order of an exchange's life."""
 
+STEP_COLUMNS: Final = (
+    Column("#", right=True),
+    Column("plug-in", style="bold"),
+    Column("stage"),
+    Column("priority", right=True),
+    Column("configuration"),
+    Column("hooks"),
+)
+ABSENT_COLUMNS: Final = (Column("plug-in", style="bold"), Column("where"), Column("why"))
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -37,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", default="/v1/chat/completions", help="path as on the wire (default: %(default)s)")
     parser.add_argument("--method", default="POST", help="HTTP method (default: %(default)s)")
     parser.add_argument(
-        "--header", dest="headers", metavar="'NAME: VALUE'", action="append", default=[], help="a header; may be repeated"
+        "--header",
+        dest="headers",
+        metavar="'NAME: VALUE'",
+        action="append",
+        default=[],
+        help="a header; may be repeated",
     )
     parser.add_argument("--host", default="", help="host that the request asks for")
     parser.add_argument("--client", metavar="IP", default=None, help="address of the connection's other end")
@@ -95,17 +110,9 @@ def show(explanation: Explanation, output: Terminal) -> None:
         output.line("Below: the stack that it would have met otherwise.", "dim")
     output.pairs(_facts(explanation))
     if explanation.steps:
-        inbound = explanation.direction == "inbound"
-        output.title(f"The stack: a request passes it downwards, its answer upwards from {'the service' if inbound else 'the API'}")
-        columns = (
-            Column("#", right=True),
-            Column("plug-in", style="bold"),
-            Column("stage"),
-            Column("priority", right=True),
-            Column("configuration"),
-            Column("hooks"),
-        )
-        output.table(columns, [_row(step, explanation) for step in explanation.steps])
+        inner = "the service" if explanation.direction == "inbound" else "the API"
+        output.title(f"The stack: a request passes it downwards to {inner}, its answer upwards")
+        output.table(STEP_COLUMNS, [_row(step, explanation) for step in explanation.steps])
         shown = {hook for step in explanation.steps for hook in step.hooks}
         output.line()
         output.line(f"Hooks: {', '.join(f'{mark} = {hook}' for hook, mark in MARKS.items() if hook in shown)}.", "dim")
@@ -114,8 +121,8 @@ def show(explanation: Explanation, output: Terminal) -> None:
         output.line("No plug-in runs for this request.")
     if explanation.absent:
         output.title("Does not run")
-        columns = (Column("plug-in", style="bold"), Column("where"), Column("why"))
-        output.table(columns, [Row((item.name, item.path, item.why), _passed(item.considered)) for item in explanation.absent])
+        rows = [Row((item.name, item.path, item.why), _passed(item.considered)) for item in explanation.absent]
+        output.table(ABSENT_COLUMNS, rows)
 
 
 def _facts(explanation: Explanation) -> list[tuple[str, str]]:
@@ -149,7 +156,10 @@ def _body(explanation: Explanation) -> str:
 
 
 def _row(step: Step, explanation: Explanation) -> Row:
-    notes = [step.reason, step.choice.why, *_passed(step.choice.considered)]
+    notes = [step.reason]
+    if len(step.choice.considered) > 1:
+        notes.append(f"{step.choice.label}: {step.choice.why}" if step.choice.label else step.choice.why)
+    notes += _passed(step.choice.considered)
     if step.shadow:
         notes.append("shadow: it decides nothing, and records what it would do")
     body = explanation.body
@@ -159,10 +169,9 @@ def _row(step: Step, explanation: Explanation) -> Row:
         notes.append("the caller is known from here on")
     label = step.choice.label or "late"
     marks = " ".join(MARKS[hook] for hook in step.hooks)
-    return Row((step.place, step.name, step.stage, step.priority, label, marks), [note for note in notes if note])
+    return Row((step.place, step.name, step.stage, step.priority, label, marks), notes)
 
 
 def _passed(considered: tuple[Considered, ...]) -> list[str]:
-    return [
-        f"{item.label} does not match ({item.condition}): {item.why}" for item in considered if item.fate == "does not match"
-    ]
+    passed = [item for item in considered if item.fate == "does not match"]
+    return [f"{item.label} does not match ({item.condition}): {item.why}" for item in passed]

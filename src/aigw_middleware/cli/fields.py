@@ -13,6 +13,8 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
+from ..config.secrets import Secret
+
 MAX_DEPTH: Final = 4  # models inside models; deeper ones exist only where a model contains itself
 
 _NAMES: Final[dict[Any, str]] = {
@@ -45,7 +47,8 @@ def rows_of(model: type[BaseModel], prefix: str = "", depth: int = 1) -> Iterato
     """Yield the fields of a model, each followed by those of the model inside it."""
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
-        yield FieldRow(path, type_name(field.annotation), default_of(field), field.description or "", aliases_of(name, field))
+        kind, description = type_name(field.annotation), field.description or ""
+        yield FieldRow(path, kind, default_of(field), description, aliases_of(name, field))
         if depth < MAX_DEPTH:
             for inner, suffix in _models_in(field.annotation, ""):
                 yield from rows_of(inner, f"{path}{suffix}.", depth + 1)
@@ -108,7 +111,7 @@ def type_name(annotation: Any) -> str:
             return "list"
         if issubclass(annotation, (dict, BaseModel)):
             return "map"
-        return annotation.__name__.lower()
+        return "secret" if annotation is Secret else "text"  # a class that reads itself from a text
     return "anything"
 
 

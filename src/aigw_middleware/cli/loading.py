@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +53,11 @@ def registry_for(arguments: argparse.Namespace, registry: Registry | None) -> Re
     return registry if registry is not None else REGISTRY
 
 
-def load(file: str, registry: Registry) -> Snapshot:
-    """Return the snapshot of a file, both directions. Raises Failed (2) when it is not there, ConfigError otherwise."""
+def load(file: str, registry: Registry) -> tuple[Snapshot, list[str]]:
+    """Return the snapshot of a file, both directions, and what plug-ins warned of while they were made.
+
+    Raises Failed (2) when the file is not there, ConfigError for what is wrong in it.
+    """
     from ..building import Builder
     from ..config.loading import Source
     from ..plugin import INBOUND
@@ -64,13 +70,32 @@ def load(file: str, registry: Registry) -> Snapshot:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         hint = "`aigw init` writes one" if isinstance(error, FileNotFoundError) else ""
         raise Failed(USAGE, f"{file}: {reason}", hint, file=file) from None
-    return Builder(source.read(), source.name, str(source.directory), registry, None).build({}, {INBOUND})
+    with _heard() as warnings:
+        builder = Builder(source.read(), source.name, str(source.directory), registry, None)
+        return builder.build({}, {INBOUND}), list(dict.fromkeys(warnings))
 
 
 def load_or_fail(file: str, registry: Registry) -> Snapshot:
     """Return the snapshot of a file, for sub-commands that need a sound one. Raises Failed with every problem."""
     try:
-        return load(file, registry)
+        return load(file, registry)[0]
     except ConfigError as error:
         count = counted(len(error.problems), "problem")
         raise Failed(PROBLEMS, f"{file}: {count}", f"aigw check {file}", file=file, problems=error.problems) from None
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Collect what the package logs as warnings, instead of having it printed between the lines of the output."""
+    heard: list[str] = []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("aigw_middleware")
+    propagate = logger.propagate
+    logger.addHandler(listener)
+    logger.propagate = False
+    try:
+        yield heard
+    finally:
+        logger.propagate = propagate
+        logger.removeHandler(listener)

@@ -19,7 +19,9 @@ PIPE_CLOSED: Final = 141  # as a shell reports SIGPIPE
 class Failed(Exception):
     """A sub-command cannot do what it was asked; said in one line, or in one line for each problem."""
 
-    def __init__(self, code: int, message: str, hint: str = "", *, file: str = "", problems: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self, code: int, message: str, hint: str = "", *, file: str = "", problems: Sequence[Problem] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigError, nearest
 from .loading import add_import, registry_for
@@ -15,7 +17,19 @@ from .terminal import Column, Row
 if TYPE_CHECKING:
     from ..plugin import Plugin
     from ..registry import Registry
+    from .fields import FieldRow
     from .terminal import Terminal
+
+COLUMNS: Final = (
+    Column("plug-in", style="bold"),
+    Column("stage"),
+    Column("priority", right=True),
+    Column("origin"),
+    Column("for"),
+    Column("extra"),
+    Column("what it does"),
+)
+FIELD_COLUMNS: Final = (Column("key", style="bold"), Column("type"), Column("default"), Column("meaning"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,38 +47,20 @@ def run(arguments: argparse.Namespace, output: Terminal, registry: Registry | No
     if arguments.json:
         output.json({"ok": True, "plugins": rows})
         return OK
-    columns = (
-        Column("plug-in", style="bold"),
-        Column("stage"),
-        Column("priority", right=True),
-        Column("origin"),
-        Column("directions"),
-        Column("extra"),
-        Column("what it does"),
-    )
-    output.table(
-        columns,
-        [
-            Row(
-                (
-                    row["name"],
-                    row["stage"],
-                    "" if row["priority"] is None else row["priority"],
-                    row["origin"],
-                    " ".join(row["directions"]),
-                    row["extra"],
-                    row["description"] or row["problem"],
-                )
-            )
-            for row in rows
-        ],
-    )
+    output.table(COLUMNS, [_row(facts) for facts in rows])
     output.line()
-    output.line(f"{counted(len(rows), 'plug-in')}, in the default order. `aigw plugins NAME` shows the page of one.", "dim")
+    output.line(f"{counted(len(rows), 'plug-in')} in the default order. `aigw plugins NAME`: the page of one.", "dim")
     return OK
 
 
 # ---------------------------------------------------------------------- the table
+
+
+def _row(facts: Mapping[str, Any]) -> Row:
+    directions = " ".join(direction.removesuffix("bound") for direction in facts["directions"])
+    priority = "" if facts["priority"] is None else facts["priority"]
+    what = facts["description"] or facts["problem"]
+    return Row((facts["name"], facts["stage"], priority, facts["origin"], directions, facts["extra"], what))
 
 
 def listing(registry: Registry) -> list[dict[str, Any]]:
@@ -98,12 +94,13 @@ def _facts(name: str, registry: Registry) -> dict[str, Any]:
         "priority": cls.priority,
         "directions": sorted(direction.value for direction in cls.directions),
         "extra": cls.extra,
-        "description": (inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].replace("\n", " ")) if _documented(cls) else "",
+        "description": _described(cls).partition("\n\n")[0].replace("\n", " "),
     }
 
 
-def _documented(cls: type[Plugin[Any]]) -> bool:
-    return "__doc__" in cls.__dict__ and bool(cls.__doc__)
+def _described(cls: type[Plugin[Any]]) -> str:
+    """Return a class's own docstring; that of the base class says nothing about it."""
+    return inspect.cleandoc(cls.__dict__.get("__doc__") or "")
 
 
 # ---------------------------------------------------------------------- one page
@@ -124,18 +121,8 @@ def _page(name: str, registry: Registry, output: Terminal, *, as_json: bool) -> 
     manual = _manual(cls)
     rows = list(rows_of(cls.Config))
     if as_json:
-        fields = [
-            {
-                "name": row.name,
-                "type": row.type,
-                "default": row.default,
-                "description": row.description,
-                "aliases": list(row.aliases),
-            }
-            for row in rows
-        ]
         about = {"class": f"{cls.__module__}.{cls.__qualname__}", "hooks": hooks, "on_failure": cls.on_failure}
-        output.json({"ok": True, "plugin": {**facts, **about, "manual": manual, "fields": fields}})
+        output.json({"ok": True, "plugin": {**facts, **about, "manual": manual, "fields": list(map(asdict, rows))}})
         return OK
     output.line(name, "bold")
     output.prose(manual)
@@ -155,25 +142,23 @@ def _page(name: str, registry: Registry, output: Terminal, *, as_json: bool) -> 
     if not rows:
         output.line("Takes no configuration.")
         return OK
-    columns = (Column("key", style="bold"), Column("type"), Column("default"), Column("meaning"))
-    output.table(columns, [Row((row.name, row.type, row.default, _meaning(row.description, row.aliases))) for row in rows])
+    output.table(FIELD_COLUMNS, [Row((row.name, row.type, row.default, _meaning(row))) for row in rows])
     return OK
 
 
-def _meaning(description: str, aliases: tuple[str, ...]) -> str:
-    return f"{description} Also written {', '.join(aliases)}.".strip() if aliases else description
+def _meaning(row: FieldRow) -> str:
+    return f"{row.description} Also written {', '.join(row.aliases)}.".strip() if row.aliases else row.description
 
 
 def _manual(cls: type[Plugin[Any]]) -> str:
     """Return what is written about a plug-in: its class, and its module where it is the only one in it."""
     from ..plugin import Plugin
 
-    own = inspect.cleandoc(cls.__doc__ or "") if _documented(cls) else ""
-    module = sys.modules.get(cls.__module__)
-    others = [
+    module = sys.modules[cls.__module__]
+    defined = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Plugin) and value.__module__ == cls.__module__ and value is not cls
-    ] if module is not None else []
-    whole = inspect.cleandoc(module.__doc__ or "") if module is not None and not others else ""
-    return "\n\n".join(text for text in (own, whole) if text)
+        if isinstance(value, type) and issubclass(value, Plugin) and value.__module__ == module.__name__
+    ]
+    whole = inspect.cleandoc(module.__doc__ or "") if defined == [cls] else ""
+    return "\n\n".join(text for text in (_described(cls), whole) if text)

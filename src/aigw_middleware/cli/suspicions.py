@@ -49,7 +49,7 @@ def _consumers(snapshot: Snapshot) -> Iterator[Problem]:
     stacks = snapshot.sides.get(INBOUND)
     entries: Sequence[Entry] = stacks.entries if stacks is not None else ()
     if not config.trust_identity_from and not _identifying(entries):
-        yield Problem("consumers", "no plug-in identifies callers: nobody is ever one of them", "name one, such as key-auth")
+        yield Problem("consumers", "no plug-in identifies callers: nobody is ever one of them", "such as key-auth")
         return
     named = {entry.name for entry in entries}
     for number, consumer in enumerate(config.consumers):
@@ -94,7 +94,7 @@ def _entry(entry: Entry, snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem(entry.path, f"{entry.name} has no effect: its class has no hook")
     if plugin.settings.shadow:
         yield Problem(f"{entry.path}.shadow", f"{entry.name} decides nothing: it only records what it would do")
-    if plugin.identifies and plugin.on_failure == "allow":
+    elif plugin.identifies and plugin.on_failure == "allow":
         yield Problem(f"{entry.path}.on_failure", f"{entry.name} lets callers in unchecked when it breaks", "deny")
     yield from _rules(entry, snapshot)
 
@@ -148,7 +148,7 @@ def _own_names(plugin: Plugin[Any]) -> Iterator[str]:
 
 
 def covers(wide: Match, narrow: Match) -> bool:
-    """Whether `wide` surely matches whatever `narrow` does: each of its keys has every value that `narrow` allows there."""
+    """Whether `wide` surely matches what `narrow` does: each of its keys has every value that `narrow` has there."""
     for field in fields(Match):
         values, other = getattr(wide, field.name), getattr(narrow, field.name)
         if field.name == "header":

@@ -1,8 +1,8 @@
 """Text on a terminal: aligned tables that know how wide characters are and wrap to the window; JSON for machines.
 
-Colour only where a person looks: on a terminal, without `NO_COLOR` (https://no-color.org), not for `TERM=dumb`. Text that
-goes into a file or a pipe is not wrapped, so that one line of it is one thing to search for. Control characters, which
-could come from a configuration file and would be obeyed by a terminal, are shown, not sent.
+Colour only where a person looks: on a terminal, without `NO_COLOR` (https://no-color.org), not for `TERM=dumb`. Text
+that goes into a file or a pipe is not wrapped, so that one line of it is one thing to search for. Control characters,
+which could come from a configuration file and would be obeyed by a terminal, are shown, not sent.
 
 Source: Unicode Standard Annex #11 (East Asian Width).
 """
@@ -24,7 +24,7 @@ _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow":
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything escaped that is no character to look at: controls, bidirectional marks, surrogates."""
+    """Return `text` with what is no character to look at escaped: controls, bidirectional marks, surrogates."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(char if _shown(char) else char.encode("unicode_escape").decode() for char in text)
@@ -47,7 +47,7 @@ def _clusters(text: str) -> Iterator[tuple[str, int]]:
     """Yield what may not be torn apart, a character with the marks and joiners that follow it, and its cells."""
     cluster, size, joined = "", 0, False
     for char in text:
-        if cluster and (joined or unicodedata.category(char) in ("Mn", "Me", "Cf")):
+        if cluster and (joined or _joins(char)):
             joined = char == "\u200d"
             cluster += char
             if char == _EMOJI_STYLE:
@@ -56,13 +56,17 @@ def _clusters(text: str) -> Iterator[tuple[str, int]]:
         if cluster:
             yield cluster, size
         cluster, joined = char, False
-        size = 2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.category(char) in ("Mn", "Me", "Cf") else 1
+        size = 0 if _joins(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
     if cluster:
         yield cluster, size
 
 
+def _joins(char: str) -> bool:
+    return unicodedata.category(char) in ("Mn", "Me", "Cf")
+
+
 def wrap(text: str, limit: int | None) -> list[str]:
-    """Return the lines of `text` at most `limit` cells wide: broken between words, and inside one only if it must be."""
+    """Return the lines of `text` at most `limit` cells wide: broken between words, inside one only if it must be."""
     if limit is None or width(text) <= limit:
         return [text]
     lines: list[str] = []
@@ -128,7 +132,7 @@ class Terminal:
         return cls(stream, limit, colour=colour)
 
     def styled(self, text: str, style: str) -> str:
-        """Return `text` in a style (`bold`, `dim`, `red`, ..., or several with spaces between), where colour is shown."""
+        """Return `text` in a style (`bold`, `red`, ..., or several with spaces between) where colour is shown."""
         if not self._colour or not style or not text:
             return text
         return f"\033[{';'.join(_STYLES[name] for name in style.split())}m{text}\033[0m"
@@ -142,12 +146,14 @@ class Terminal:
         """Write a line of text, wrapped, its further lines indented like its first."""
         own = text.lstrip(" ")
         indent += len(text) - len(own)
-        limit = None if self.limit is None else max(self.limit - indent, 1)
+        if self.limit is not None and self.limit - indent < NARROWEST:
+            indent = 0
+        limit = None if self.limit is None else self.limit - indent
         for part in wrap(printable(own), limit):
             self.write(f"{' ' * indent}{self.styled(part, style)}".rstrip())
 
     def prose(self, text: str) -> None:
-        """Write paragraphs filled to the width; indented lines (examples) and items of lists begin a line of their own."""
+        """Write paragraphs filled to the width; lines of examples (indented) and items of lists stay lines."""
         paragraph: list[str] = []
         for line in [*text.splitlines(), ""]:
             if paragraph and (not line or line[0] in " *-"):
@@ -196,9 +202,8 @@ class Terminal:
 
     def _sizes(self, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int] | None:
         """Return the width of each column, the widest squeezed first; None when there is no room for a table."""
-        sizes = [
-            max([width(column.title), *(width(line[number]) for line in cells)]) for number, column in enumerate(columns)
-        ]
+        lines = [[column.title for column in columns], *cells]
+        sizes = [max(width(line[number]) for line in lines) for number in range(len(columns))]
         if self.limit is None:
             return sizes
         room = self.limit - len(GAP) * (len(sizes) - 1)

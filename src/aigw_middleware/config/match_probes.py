@@ -219,7 +219,7 @@ def _search(patterns: Sequence[str]) -> Callable[[str], Iterable[int]]:
         nonlocal one_by_one
         encoded = text.encode("utf-8", "surrogateescape")
         found = together.Match(encoded)
-        if found and always in found:
+        if found:
             found.remove(always)
             return found  # type: ignore[no-any-return]
         # RE2 ran out of memory, which it reports as no match: a rule that denies must not be passed by that.

@@ -63,8 +63,8 @@ class Node:
 def build_tree(rules: list[Rule]) -> Node:
     """Return the root of the tree over rules that all have conditions.
 
-    The largest nodes are divided first, and only while there is room: with many values in many keys of a rule, dividing
-    to the end would take their product.
+    The largest nodes are divided first, and only while there is room: with many values in many keys of many rules,
+    dividing to the end would take their product.
     """
     room = _ROOM * sum(len(tokens) for rule in rules for tokens in rule.conditions.values())
     checks: dict[tuple[Key, frozenset[Token]], Check] = {}
@@ -73,12 +73,8 @@ def build_tree(rules: list[Rule]) -> Node:
     waiting = [(-len(rules), 0, root, rules, frozenset[Key]())]
     while waiting:
         *_, node, rules, known = heapq.heappop(waiting)
-        anchors = _anchors(rules, known) if len(rules) > _FEW else {}
-        size = sum(len(rule.conditions[anchors[rule.number]]) for rule in rules if rule.number in anchors)
-        if size > room:
-            anchors = {}
-        else:
-            room -= size
+        anchors = _anchors(rules, known) if len(rules) > _FEW and room > 0 else {}
+        room -= sum(len(rule.conditions[anchors[rule.number]]) for rule in rules if rule.number in anchors)
         tables: dict[tuple[Key, str], dict[str, list[Rule]]] = {}
         for rule in rules:
             key = anchors.get(rule.number)

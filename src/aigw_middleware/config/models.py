@@ -47,7 +47,9 @@ Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 class Model(BaseModel):
     """Base of the models of the configuration itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
 
 
 class MatchModel(Model):
@@ -56,7 +58,9 @@ class MatchModel(Model):
     route: Names = Field((), description="Names of routes.")
     route_prefix: Names = Field((), description="Prefixes of names of routes.")
     domain: Names = Field((), description="Host names: exact, `*.suffix`, `prefix*` or `*`.")
-    service: Names = Field((), description="Accepted for upstream's `_match_service_`; never matches inside one service.")
+    service: Names = Field(
+        (), description="Accepted for upstream's `_match_service_`; never matches inside one service."
+    )
     path: Names = Field((), description="Exact paths.")
     path_prefix: Names = Field((), description="Path prefixes that end at a `/`: `/v1` covers `/v1/chat`, not `/v1x`.")
     path_regex: Names = Field((), description="RE2 patterns searched in the path.")
@@ -71,7 +75,9 @@ class RuleModel(Model):
     """A configuration for some exchanges."""
 
     match: MatchModel = Field(description="What it applies to.")
-    config: dict[str, Any] = Field({}, description="Laid over the plug-in's `config` key by key; lists and maps replace.")
+    config: dict[str, Any] = Field(
+        {}, description="Laid over the plug-in's `config` key by key; lists and maps replace."
+    )
     enabled: bool = Field(True, description="false switches the plug-in off for what matches.")
     replace: bool = Field(False, description="The rule's `config` stands alone, as upstream's `_rules_` do.")
 
@@ -116,7 +122,14 @@ class PoliciesModel(Model):
 
 
 LlmSetting: TypeAlias = Literal[
-    "auto", "none", "openai-chat", "openai-completions", "openai-responses", "openai-embeddings", "anthropic-messages", "gemini"
+    "auto",
+    "none",
+    "openai-chat",
+    "openai-completions",
+    "openai-responses",
+    "openai-embeddings",
+    "anthropic-messages",
+    "gemini",
 ]
 
 
@@ -130,8 +143,12 @@ class RouteModel(Model):
     methods: Names = Field((), description="HTTP methods.")
     domain: Names = Field((), description="Host names: exact, `*.suffix`, `prefix*` or `*`.")
     header: dict[str, str] = Field({}, description="Header values: exact, `*`, `prefix*` or `/RE2 pattern/`.")
-    llm: LlmSetting = Field("auto", description="API shape of its LLM calls; `auto`: by path, else by the body's shape.")
-    watch_disconnect: bool = Field(False, description="Watch for a lost client on every answer, not only on LLM streams.")
+    llm: LlmSetting = Field(
+        "auto", description="API shape of its LLM calls; `auto`: by path, else by the body's shape."
+    )
+    watch_disconnect: bool = Field(
+        False, description="Watch for a lost client on every answer, not only on LLM streams."
+    )
     policies: PoliciesModel = Field(PoliciesModel(), description="Policies around the call, for this route.")
 
 
@@ -139,23 +156,42 @@ class GatewayConfig(Model):
     """The whole configuration."""
 
     version: Literal[1] = Field(1, description="Version of this format.")
-    secret: Secret | None = Field(None, description="32 bytes or more; keys for identities in stores, hashes and caches derive from it.")
-    previous_secrets: tuple[Secret, ...] = Field((), description="Earlier values of `secret`, still accepted while rotating.")
+    secret: Secret | None = Field(
+        None, description="32 bytes or more; keys for identities in stores, hashes and caches derive from it."
+    )
+    previous_secrets: tuple[Secret, ...] = Field(
+        (), description="Earlier values of `secret`, still accepted while rotating."
+    )
     stage_order: tuple[Stage, ...] = Field(
         (Stage.AUTHORIZATION, Stage.AUTHENTICATION, Stage.STATISTICS, Stage.DEFAULT),
         description="Order of the four middle stages; `rbac` is always first, `sentinel` and `router` last.",
     )
-    stores: dict[str, str] = Field({}, description="Stores by name; `default` is the one plug-ins use. `memory://` shares counters in the process.")
+    stores: dict[str, str] = Field(
+        {}, description="Stores by name; `default` is the one plug-ins use. `memory://` shares counters in the process."
+    )
     trusted_proxies: Names = Field((), description="Addresses or CIDRs of proxies whose forwarding header is believed.")
     client_header: str = Field("x-forwarded-for", description="Header in which trusted proxies name the client.")
-    trust_identity_from: Names = Field((), description="Addresses or CIDRs of gateways in front that may hand over the consumer header.")
+    trust_identity_from: Names = Field(
+        (), description="Addresses or CIDRs of gateways in front that may hand over the consumer header."
+    )
     identity_header: str = Field("X-Mse-Consumer", description="Header that tells the service who the consumer is.")
-    max_body_bytes: ByteSize = Field(10_000_000, description="Largest body that is read into memory, counted while reading.")
-    ambiguous_paths: Literal["refuse", "allow"] = Field("refuse", description="What happens to paths that two parties could read differently, where rules or guards match on paths.")
-    error_format: Literal["standard", "upstream"] = Field("standard", description="`upstream`: refusals with the bytes of compatible gateways.")
+    max_body_bytes: ByteSize = Field(
+        10_000_000, description="Largest body that is read into memory, counted while reading."
+    )
+    ambiguous_paths: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="What happens to paths that two parties could read differently, where rules or guards match on paths.",
+    )
+    error_format: Literal["standard", "upstream"] = Field(
+        "standard", description="`upstream`: refusals with the bytes of compatible gateways."
+    )
     reload_interval: Seconds = Field(1.0, description="Seconds between looks at the file; 0: never look.")
-    detached_ttl: Seconds = Field(300.0, description="Seconds for which work that outlives its exchange keeps its caller's identity.")
-    on_disconnect: Literal["cancel", "drain", "ignore"] = Field("cancel", description="What happens to a streamed LLM answer whose client left.")
+    detached_ttl: Seconds = Field(
+        300.0, description="Seconds for which work that outlives its exchange keeps its caller's identity."
+    )
+    on_disconnect: Literal["cancel", "drain", "ignore"] = Field(
+        "cancel", description="What happens to a streamed LLM answer whose client left."
+    )
     debug: bool = Field(False, description="Record quiet passes and their microseconds too.")
     consumers: tuple[ConsumerModel, ...] = Field((), description="Callers, declared once.")
     routes: tuple[RouteModel, ...] = Field((), description="Names for requests; `*` if none matches.")
@@ -183,6 +219,3 @@ class GatewayConfig(Model):
         if len(value) != 4 or set(value) != middle:
             raise ValueError("should name authorization, authentication, statistics and default, each once")
         return value
-
-
-Rule = RuleModel

@@ -82,16 +82,22 @@ def variants(entry: PluginEntry, path: str, fields: Mapping[str, str], inherit: 
     for number, rule in enumerate(entry.rules):
         yield _rule(rule, config, fields, f"{path}.rules[{number}]", number)
     if upstream is not None:
-        yield from _upstream_rules(upstream, config, fields, f"{path}.config.{UPSTREAM_RULES}", inherit, len(entry.rules))
+        yield from _upstream_rules(
+            upstream, config, fields, f"{path}.config.{UPSTREAM_RULES}", inherit, len(entry.rules)
+        )
     only_rules = not config and (upstream or (entry.rules and "config" not in entry.model_fields_set))
     if not only_rules:
         yield Variant(f"{path}.config", config, None)
 
 
-def _rule(rule: RuleModel, config: Mapping[str, Any], fields: Mapping[str, str], path: str, number: int) -> Variant | Problem:
+def _rule(
+    rule: RuleModel, config: Mapping[str, Any], fields: Mapping[str, str], path: str, number: int
+) -> Variant | Problem:
     match, late = match_of(rule.match), late_of(rule.match)
     if not late and not any(getattr(match, name) for name in Match.__dataclass_fields__):
-        return Problem(f"{path}.match", "matches nothing: give it at least one key", f"keys: {', '.join(MatchModel.model_fields)}")
+        return Problem(
+            f"{path}.match", "matches nothing: give it at least one key", f"keys: {', '.join(MatchModel.model_fields)}"
+        )
     own = {fields.get(key, key): value for key, value in rule.config.items()}
     merged = None if not rule.enabled else own if rule.replace else {**config, **own}
     return Variant(f"{path}.config", merged, match, late, number)
@@ -126,6 +132,12 @@ def _upstream_rules(
         if chosen is None:
             yield Problem(where, "matches nothing", f"give it one of {', '.join(_UPSTREAM_MATCH)}")
             continue
-        match = Match(**{name: keys[name] for name in chosen if name in keys})
+        matched = {name: keys.get(name, ()) if name in chosen else () for name in _UPSTREAM_MATCH.values()}
+        match = Match(
+            route=matched["route"],
+            route_prefix=matched["route_prefix"],
+            domain=matched["domain"],
+            service=matched["service"],
+        )
         merged = None if disabled else {**config, **own} if inherit else own
         yield Variant(where, merged, match, number=first + number)

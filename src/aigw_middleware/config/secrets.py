@@ -80,7 +80,9 @@ def read_secret(text: str, *, local: bool = True) -> Secret:
         _require_local(local, text)
         value = os.environ.get(name)
         if not value:
-            raise PydanticCustomError("secret_missing", "environment variable {name} is not set or empty", {"name": name})
+            raise PydanticCustomError(
+                "secret_missing", "environment variable {name} is not set or empty", {"name": name}
+            )
         return Secret(value, text)
     if kind == "file" and name:
         _require_local(local, text)
@@ -89,7 +91,9 @@ def read_secret(text: str, *, local: bool = True) -> Secret:
                 value = file.read(MAX_SECRET_FILE_BYTES).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
-            raise PydanticCustomError("secret_missing", "file {name}: {reason}", {"name": name, "reason": reason}) from None
+            raise PydanticCustomError(
+                "secret_missing", "file {name}: {reason}", {"name": name, "reason": reason}
+            ) from None
         if not value:
             raise PydanticCustomError("secret_missing", "file {name} is empty", {"name": name})
         return Secret(value, text)
@@ -114,7 +118,9 @@ class Keyring:
     __slots__ = ("_generations", "random")
 
     def __init__(self, secrets: Sequence[bytes], *, random: bool = False) -> None:
-        self._generations = tuple(hmac.digest(b"aigw_middleware", secret, "sha256") for secret in secrets)  # HKDF-Extract
+        self._generations = tuple(
+            hmac.digest(b"aigw_middleware", secret, "sha256") for secret in secrets
+        )  # HKDF-Extract
         self.random = random
         """True when the key was made up for this process: then nothing derived from it outlives the process."""
 

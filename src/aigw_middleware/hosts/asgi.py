@@ -44,37 +44,37 @@ class AsgiRequest(Request):
         self.method = scope.get("method", "GET")
 
     @lazy
-    def headers(self) -> Headers:  # type: ignore[override]
+    def headers(self) -> Headers:
         fields = self.scope["headers"]
         return Headers(fields if type(fields) is list else list(fields))
 
     @lazy
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         return matching_path(self.scope["path"], self.scope.get("root_path", ""))
 
     @lazy
-    def root_path(self) -> str:  # type: ignore[override]
+    def root_path(self) -> str:
         return self.scope.get("root_path", "")  # type: ignore[no-any-return]
 
     @lazy
-    def raw_path(self) -> bytes | None:  # type: ignore[override]
+    def raw_path(self) -> bytes | None:
         raw = self.scope.get("raw_path")
         return raw.partition(b"?")[0] if raw else None
 
     @lazy
-    def query(self) -> bytes:  # type: ignore[override]
+    def query(self) -> bytes:
         return self.scope.get("query_string", b"")  # type: ignore[no-any-return]
 
     @lazy
-    def scheme(self) -> str:  # type: ignore[override]
+    def scheme(self) -> str:
         return self.scope.get("scheme", "http")  # type: ignore[no-any-return]
 
     @lazy
-    def http_version(self) -> str:  # type: ignore[override]
+    def http_version(self) -> str:
         return self.scope.get("http_version", "1.1")  # type: ignore[no-any-return]
 
     @lazy
-    def peer(self) -> str | None:  # type: ignore[override]
+    def peer(self) -> str | None:
         client = self.scope.get("client")
         return client[0] if client else None
 
@@ -90,6 +90,9 @@ class Gateway:
     by itself inside Starlette. Raises ConfigError.
     """
 
+    app: Any
+    core: Core
+
     def __init__(
         self,
         app: Any,
@@ -103,8 +106,16 @@ class Gateway:
         inner = app._gateway if isinstance(app, Plugin) else app
         if isinstance(inner, Gateway):
             if config is not None and inner.core.configured:
-                raise ConfigError.of("", "two gateways with a configuration each stand around one application", "merge the two files")
-            config = config if config is not None else inner.core.source.path or inner.core.source.read_data() if inner.core.configured else None
+                raise ConfigError.of(
+                    "", "two gateways with a configuration each stand around one application", "merge the two files"
+                )
+            config = (
+                config
+                if config is not None
+                else inner.core.source.path or inner.core.source.read_data()
+                if inner.core.configured
+                else None
+            )
             plugins = [*plugins, *inner.core.plugins[INBOUND]]
             clock = clock or inner.core.clock
             app = inner.app
@@ -251,7 +262,9 @@ class Gateway:
             caller.detach(exchange.finished or runtime.ports.clock.monotonic())
 
 
-def install(app: Any, config: Mapping[str, Any] | str | Path | None = None, plugins: Sequence[Plugin[Any]] = (), **options: Any) -> Any:
+def install(
+    app: Any, config: Mapping[str, Any] | str | Path | None = None, plugins: Sequence[Plugin[Any]] = (), **options: Any
+) -> Any:
     """Put a gateway outermost around a Starlette or FastAPI application, outside its own error pages; returns `app`.
 
     So responses to unhandled exceptions pass through the gateway too. Raises ConfigError, and RuntimeError when the

@@ -54,7 +54,9 @@ async def _answer(scope: Any, receive: Any, send: Any, exchange: Exchange, stack
         response.headers.set_length(len(response.body))
     await receive()  # websocket.connect: the protocol wants it taken before it is answered
     if _EXTENSION in (scope.get("extensions") or {}):
-        await send({"type": "websocket.http.response.start", "status": response.status, "headers": response.headers.raw})
+        await send(
+            {"type": "websocket.http.response.start", "status": response.status, "headers": response.headers.raw}
+        )
         await send({"type": "websocket.http.response.body", "body": response.body, "more_body": False})
     else:
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "refused"})

@@ -105,7 +105,10 @@ class _SourceBase:
         if request.edited:
             request.headers.set_length(len(request.body))
         built = self._module.Request(
-            native.method, native.url, headers=request.headers.raw, extensions=native.extensions,
+            native.method,
+            native.url,
+            headers=request.headers.raw,
+            extensions=native.extensions,
             **({"content": content} if content is not None else {"stream": native.stream}),
         )
         built.headers = self._module.Headers(request.headers.raw)
@@ -153,11 +156,7 @@ class _AsyncSource(_SourceBase):
 
 
 def _is_pass(stack: Stack, exchange: Exchange, result: Any) -> bool:
-    return (
-        result is None
-        and stack.bare
-        and "meter" not in exchange.__dict__
-    )
+    return result is None and stack.bare and "meter" not in exchange.__dict__
 
 
 @functools.cache
@@ -345,4 +344,6 @@ def _answer(module: Any, pulling: Pulling, stream: Any, request: Any) -> Any:
     assert response is not None
     native = pulling.native.response if isinstance(pulling.native, _SourceBase) else None
     extensions = dict(native.extensions) if native is not None else {"http_version": b"HTTP/1.1"}
-    return module.Response(response.status, headers=response.headers.raw, stream=stream, extensions=extensions, request=request)
+    return module.Response(
+        response.status, headers=response.headers.raw, stream=stream, extensions=extensions, request=request
+    )

@@ -1,7 +1,7 @@
 """The Django host: one class, synchronous and asynchronous, streaming both ways, without a thread hop.
 
-    MIDDLEWARE = ["aigw_middleware.django.GatewayMiddleware", ...]
-    AIGW = "aigw.yaml"          # or a mapping
+MIDDLEWARE = ["aigw_middleware.django.GatewayMiddleware", ...]
+AIGW = "aigw.yaml"          # or a mapping
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class DjangoRequest(WsgiRequest):
         self.method = native.method or "GET"
 
     @lazy
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         return self.native.path_info or "/"
 
     @lazy
-    def raw_path(self) -> bytes | None:  # type: ignore[override]
+    def raw_path(self) -> bytes | None:
         scope = getattr(self.native, "scope", None)
         if scope is not None:
             raw = scope.get("raw_path")
@@ -63,7 +63,7 @@ class DjangoRequest(WsgiRequest):
         return WsgiRequest.raw_path.compute(self)
 
     @lazy
-    def scheme(self) -> str:  # type: ignore[override]
+    def scheme(self) -> str:
         return self.native.scheme or "http"
 
 
@@ -76,7 +76,9 @@ class GatewayMiddleware:
     def __init__(self, get_response: Any) -> None:
         self.get_response = get_response
         self.core = self.make_core()
-        self._async = inspect.iscoroutinefunction(get_response) or bool(getattr(get_response, "_is_coroutine_marker", False))
+        self._async = inspect.iscoroutinefunction(get_response) or bool(
+            getattr(get_response, "_is_coroutine_marker", False)
+        )
         self._async = self._async or _marked(get_response)
         if self._async:
             markcoroutinefunction(self)
@@ -146,7 +148,7 @@ class _View:
         exchange.ports = runtime.ports
         exchange.route = ANY_ROUTE
         exchange.request = DjangoRequest(native)
-        native.aigw = exchange  # type: ignore[attr-defined]
+        native.aigw = exchange
         self.caller = Caller(exchange)
         self._stack, self._refusal = exchange.snapshot.admit(exchange, exchange.snapshot.sides[INBOUND])
 
@@ -175,7 +177,9 @@ class _View:
             whole = self._whole()
         if native is None:
             response: Any = (
-                HttpResponse(whole, status=head.status) if whole is not None else StreamingHttpResponse(self._stream(), status=head.status)
+                HttpResponse(whole, status=head.status)
+                if whole is not None
+                else StreamingHttpResponse(self._stream(), status=head.status)
             )
             del response.headers["Content-Type"]
             _write_headers(response, head.headers.raw)
@@ -204,7 +208,7 @@ class _View:
 
     def _whole(self) -> bytes:
         """Read a whole answer of a view; nothing in it waits, its content is in memory."""
-        chunks = []
+        chunks: list[bytes] = []
         while True:
             chunk = finish(self.pulling.read(), "the answer")
             if chunk is None:
@@ -260,7 +264,7 @@ class _Stream:
             CALLER.reset(token)
         if chunk is None:
             raise StopIteration
-        return chunk  # type: ignore[no-any-return]
+        return chunk
 
     def close(self) -> None:
         """Called by Django with the response."""
@@ -376,5 +380,3 @@ def _write_headers(response: Any, fields: RawHeaders) -> None:
             continue
         spelled = title(name)
         response.headers[spelled] = f"{response.headers[spelled]}, {text}" if spelled in response.headers else text
-
-

@@ -19,7 +19,13 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[Any]:
         return []
     config = getattr(settings, "AIGW", None)
     if config is None:
-        return [Error("AIGW is missing from the settings.", hint="Set it to a mapping or to the path of a file.", id="aigw.E001")]
+        return [
+            Error(
+                "AIGW is missing from the settings.",
+                hint="Set it to a mapping or to the path of a file.",
+                id="aigw.E001",
+            )
+        ]
     found: list[Any] = []
     try:
         core = Core(config)
@@ -36,7 +42,9 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[Any]:
             )
         )
     if not core.snapshot.plugins:
-        found.append(Warning("AIGW names no plug-in.", hint="Run `aigw init` for a commented starter file.", id="aigw.W002"))
+        found.append(
+            Warning("AIGW names no plug-in.", hint="Run `aigw init` for a commented starter file.", id="aigw.W002")
+        )
     return found
 
 

@@ -18,6 +18,7 @@ from ..flow import Flow, Mode
 from ..headers import Headers, RawHeaders
 from ..llm.view import recognise
 from ..pipeline import (
+    INTERNAL_ERROR,
     NO_ANSWER,
     TOO_LARGE,
     Walk,
@@ -63,19 +64,21 @@ class _Drive:
 
     def __await__(self) -> Generator[Any, Any, bool]:
         """Return whether the chain is done."""
-        step: Callable[[], Any] = lambda: self._chain.send(None)  # noqa: E731
+        chain = self._chain
+        value: Any = None
+        thrown: BaseException | None = None
         while True:
             try:
-                yielded = step()
+                yielded = chain.send(value) if thrown is None else chain.throw(thrown)
             except StopIteration:
                 return True
             if type(yielded) is _HandOver:
                 return False
+            value = thrown = None
             try:
                 value = yield yielded
-                step = lambda value=value: self._chain.send(value)  # noqa: E731
             except BaseException as error:
-                step = lambda error=error: self._chain.throw(error)  # noqa: E731
+                thrown = error
 
 
 class _Iterated:
@@ -195,8 +198,6 @@ class Pulling:
             return
         if self.error_policy or not isinstance(error, Exception):
             raise error
-        from .asgi_exchange import INTERNAL_ERROR
-
         self.exchange.decide("gateway", "failed", type(error).__name__)
         await self._answer(INTERNAL_ERROR)
 
@@ -279,7 +280,11 @@ class Pulling:
     async def _start(self, response: Response, source: Source, reply: Reply | None = None) -> None:
         """Run the response hooks that can run now; a held body is read to its end first."""
         exchange, stack = self.exchange, self.stack
-        walk = walk_for_answer(stack, exchange) if reply is not None else stack.walk(stack.llm_aware and exchange.llm is not None)
+        walk = (
+            walk_for_answer(stack, exchange)
+            if reply is not None
+            else stack.walk(stack.llm_aware and exchange.llm is not None)
+        )
         flow = self.flow = Flow(exchange, stack, walk)
         self._source = source
         self._over = False
@@ -394,7 +399,9 @@ class Pulling:
             if frame.capture:
                 frame.keep(data)
 
-    async def _break(self, source: Source, error: Exception | None, outcome: Outcome, *, cancelled: bool = False) -> None:
+    async def _break(
+        self, source: Source, error: Exception | None, outcome: Outcome, *, cancelled: bool = False
+    ) -> None:
         self._over = True
         self.exchange.error = error
         for frame in self.frames:
@@ -452,7 +459,9 @@ class Pulling:
             for guard in guards:
                 guard.check()
             return result
-        timers = exchange.runtime.state_of_host("timers", lambda: Timers(asyncio.get_running_loop(), exchange.ports.clock.monotonic))
+        timers = exchange.runtime.state_of_host(
+            "timers", lambda: Timers(asyncio.get_running_loop(), exchange.ports.clock.monotonic)
+        )
         armed = [timers.arm(guard) for guard in guards]
         try:
             return await step()

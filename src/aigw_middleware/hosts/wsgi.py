@@ -52,16 +52,16 @@ class WsgiRequest(Request):
         return raw
 
     @lazy
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         raw = _bytes(self.environ.get("PATH_INFO", "")) or b"/"
         return raw.decode("utf-8", "surrogateescape")
 
     @lazy
-    def root_path(self) -> str:  # type: ignore[override]
+    def root_path(self) -> str:
         return _bytes(self.environ.get("SCRIPT_NAME", "")).decode("utf-8", "surrogateescape")
 
     @lazy
-    def raw_path(self) -> bytes | None:  # type: ignore[override]
+    def raw_path(self) -> bytes | None:
         target = self.environ.get("RAW_URI") or self.environ.get("REQUEST_URI")
         if not target:
             return None
@@ -71,19 +71,19 @@ class WsgiRequest(Request):
         return raw
 
     @lazy
-    def query(self) -> bytes:  # type: ignore[override]
+    def query(self) -> bytes:
         return _bytes(self.environ.get("QUERY_STRING", ""))
 
     @lazy
-    def scheme(self) -> str:  # type: ignore[override]
+    def scheme(self) -> str:
         return self.environ.get("wsgi.url_scheme", "http")  # type: ignore[no-any-return]
 
     @lazy
-    def http_version(self) -> str:  # type: ignore[override]
+    def http_version(self) -> str:
         return self.environ.get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2]  # type: ignore[no-any-return]
 
     @lazy
-    def peer(self) -> str | None:  # type: ignore[override]
+    def peer(self) -> str | None:
         return self.environ.get("REMOTE_ADDR") or None
 
     @lazy
@@ -108,6 +108,9 @@ class WSGIGateway:
     asyncio.
     """
 
+    app: Any
+    core: Core
+
     def __init__(
         self,
         app: Any,
@@ -120,7 +123,9 @@ class WSGIGateway:
     ) -> None:
         if isinstance(app, WSGIGateway):
             if config is not None and app.core.configured:
-                raise ConfigError.of("", "two gateways with a configuration each stand around one application", "merge the two files")
+                raise ConfigError.of(
+                    "", "two gateways with a configuration each stand around one application", "merge the two files"
+                )
             if config is None and app.core.configured:
                 config = app.core.source.path or app.core.source.read_data()
             plugins = [*plugins, *app.core.plugins[INBOUND]]
@@ -269,7 +274,9 @@ class _WsgiSource:
         self._handed_over = True
         return self._head
 
-    def _start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+    def _start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
         if exc_info is not None:
             try:
                 if self._handed_over:
@@ -344,7 +351,7 @@ class _Body:
         if chunk is None:
             self._caller.detach(self.pulling.exchange.finished)
             raise StopIteration
-        return chunk  # type: ignore[no-any-return]
+        return chunk
 
     def close(self) -> None:
         """The server is done with the response, wherever it stopped."""
@@ -409,5 +416,3 @@ def _phrase(status: int) -> str:
         return http.HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
-
-

@@ -144,7 +144,7 @@ class Splitter:
         self._scanned = 0  # no blank line begins before this place of the buffer
         self._cr = False  # there is a CR in the buffer
         self._bare_cr = True  # no LF was seen
-        self._plain = False  # between two events with nothing to remember, in a stream that uses LF
+        self._plain = False  # between two events, with nothing to remember; an LF was seen
         self._refuses = False
 
     @property
@@ -225,7 +225,7 @@ class Splitter:
         self._cr = cr and len(buffer) > 0
         self._skip = skip
         self._scanned = max(skip, size - begin - 2)  # a match that a byte more completes is LF CR, then LF
-        self._plain = not (buffer or self._lead or self._bare_cr)
+        self._plain = not (buffer or self._lead)
         return events
 
 

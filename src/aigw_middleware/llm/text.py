@@ -189,10 +189,7 @@ class StreamFlow:
                 self._deny(denied.refusal)
             if self.finished:
                 break
-        if len(out) == 1:
-            data = out[0]
-        else:
-            data = b"".join(out)
+        data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         return data
 

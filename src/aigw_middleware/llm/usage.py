@@ -15,7 +15,16 @@ class Usage:
     `source` is `provider` when the API reported them, `bytes` when they were estimated from the text that passed.
     """
 
-    __slots__ = ("cached_tokens", "input_details", "input_tokens", "output_details", "output_tokens", "reasoning_tokens", "source", "total_tokens")
+    __slots__ = (
+        "cached_tokens",
+        "input_details",
+        "input_tokens",
+        "output_details",
+        "output_tokens",
+        "reasoning_tokens",
+        "source",
+        "total_tokens",
+    )
 
     def __init__(
         self,

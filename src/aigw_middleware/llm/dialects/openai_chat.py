@@ -19,7 +19,9 @@ from .base import Delta, Dialect, Piece, Slot
 DONE = b"data: [DONE]\n\n"
 _FIELDS = {"content": "content", "reasoning_content": "reasoning", "reasoning": "reasoning", "refusal": "refusal"}
 _FIELD_OF_KIND = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
-_TOOL = 1_000  # parts of tool arguments are numbered from here, so that part tells `reasoning` (1) from its namesake (0)
+_TOOL = (
+    1_000  # parts of tool arguments are numbered from here, so that part tells `reasoning` (1) from its namesake (0)
+)
 
 
 _ABSENT = msgspec.Raw(b"null")
@@ -86,7 +88,9 @@ class OpenAIChat(Dialect):
         for index, message in enumerate(_dicts(body.get("messages"))):
             role = message.get("role")
             role = role if isinstance(role, str) else ""
-            kind = {"system": "system", "developer": "system", "tool": "tool_result", "function": "tool_result"}.get(role, "content")
+            kind = {"system": "system", "developer": "system", "tool": "tool_result", "function": "tool_result"}.get(
+                role, "content"
+            )
             content = message.get("content")
             if isinstance(content, str):
                 yield Slot(message, "content", kind, index, role)
@@ -182,7 +186,9 @@ class OpenAIChat(Dialect):
                     pieces.append(Piece(choice.index, "refusal", 0, delta.refusal))
                 for call in delta.tool_calls or ():
                     if call.function is not None and call.function.arguments:
-                        pieces.append(Piece(choice.index, "tool_arguments", _TOOL + call.index, call.function.arguments))
+                        pieces.append(
+                            Piece(choice.index, "tool_arguments", _TOOL + call.index, call.function.arguments)
+                        )
             if choice.finish_reason:
                 finished.append(choice.index)
         usage = None

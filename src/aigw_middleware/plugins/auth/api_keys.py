@@ -151,7 +151,7 @@ class KeyIndex:
 
     def find(self, value: bytes, kind: int, tables: Sequence[Table]) -> Consumer | None:
         """Return whose key `value` is, in a header also without a `Bearer ` before it (RFC 6750, 2.1)."""
-        if kind == HEADER and value[6:7] == b" " and value[:6].lower() == b"bearer":
+        if value[6:7] == b" " and kind == HEADER and value[:6].lower() == b"bearer":
             consumer = self.find(value[7:].strip(), QUERY, tables)
             if consumer is not None:
                 return consumer

@@ -72,7 +72,9 @@ class KeyAuthConfig(AuthConfig):
     """Who has which key, and where a key stands."""
 
     consumers: tuple[KeyConsumer, ...] = Field((), description="Callers and their keys.")
-    credentials: KeyFields = Field((), description="Instead of `consumers`: keys that let in whoever has one, without a name.")
+    credentials: KeyFields = Field(
+        (), description="Instead of `consumers`: keys that let in whoever has one, without a name."
+    )
     keys: Names = Field((), description="Names of the headers, query parameters and cookies that carry the key.")
     in_query: bool = Field(True, description="Whether the key may stand in the query.")
     in_header: bool = Field(True, description="Whether the key may stand in a header.")
@@ -117,56 +119,59 @@ class KeyAuth(Plugin[KeyAuthConfig]):
     def compile(self) -> None:
         config, build = self.config, self.context
         problems: list[Problem] = []
-        self._keys = KeyIndex(self._entries(problems), build.keyring)
-        if problems or self._keys.problems:
-            raise ConfigError([*problems, *self._keys.problems], self.name)
-        self._places = self._keys.places or tuple((kind, name, ()) for kind, name in config.places())
+        keys = KeyIndex(self._entries(problems), build.keyring)
+        if problems or keys.problems:
+            raise ConfigError([*problems, *keys.problems], self.name)
+        self._find = keys.find
+        self._places = keys.places or tuple((kind, name, ()) for kind, name in config.places())
         self._policy = AuthPolicy(config, build, local=bool(config.consumers or config.credentials))
+        self._enforced = self._policy.enforced
+        self._identity = build.identity_header
+        self._hide = config.hide_credentials
         headers = {"www-authenticate": challenge("Key", config.realm)}
         missing = "no_key_authentication_information_found"
         self._missing = Refusal(401, missing, _NOT_IDENTIFIED, headers, upstream=_UPSTREAM)
         self._invalid = Refusal(401, "invalid_api_key", _NOT_IDENTIFIED, headers, upstream=_UPSTREAM)
         self._not_allowed = Refusal(403, "unauthorized_consumer", _NOT_ALLOWED, headers, upstream=_UPSTREAM)
-        for name in self._keys.weak:
+        for name in keys.weak:
             owner = f"consumer {name!r}" if name else "an anonymous credential"
             logger.warning("key-auth: %s has a key of less than %d characters", owner, MIN_KEY_LENGTH)
         if self._policy.warning:
             logger.warning("key-auth: %s", self._policy.warning)
 
     def on_request(self, exchange: Exchange) -> Refusal | None:
-        if not self._policy.enforced:
+        if not self._enforced:
             return None
         request = exchange.request
-        consumer: Consumer | None = None
         presented = False
         for kind, name, tables in self._places:
             value = request.headers.get_bytes(name) if kind == HEADER else outside_headers(request, kind, name)
             if not value:
                 continue
             presented = True
-            consumer = self._keys.find(value, kind, tables)
+            consumer = self._find(value, kind, tables)
             if consumer is not None:
-                break
-        if consumer is None:
-            # Another plug-in, or a gateway in front that is trusted to say so, may know the caller already.
-            if exchange.consumer:
-                return None if self._policy.allows(exchange.consumer) else self._not_allowed
+                return self._admit(exchange, consumer, name if kind == HEADER else None)
+        # Another plug-in, or a gateway in front that is trusted to say so, may know the caller already.
+        if not exchange.consumer:
             return self._invalid if presented else self._missing
+        return None if self._policy.allows(exchange.consumer) else self._not_allowed
+
+    def _admit(self, exchange: Exchange, consumer: Consumer, header: bytes | None) -> Refusal | None:
+        """Let a caller in whose key was found, in `header` if it was one, unless `allow` keeps it out."""
         if not self._policy.allows(consumer):
             return self._not_allowed
-        if kind == HEADER and self.config.hide_credentials:
-            request.headers.remove_all((name,))
-        if consumer:
-            self._tell(exchange, consumer)
-        return None
-
-    def _tell(self, exchange: Exchange, consumer: Consumer) -> None:
-        header = self.context.identity_header
+        headers = exchange.request.headers
+        if self._hide and header is not None:
+            headers.remove_all((header,))
+        if not consumer:
+            return None
         if exchange.consumer:
-            exchange.request.headers.set(header.decode(), consumer.name.encode())
+            headers.set(self._identity.decode(), consumer.name.encode())
         else:  # the core removed the field as it came, and nobody has set it since
-            exchange.request.headers.extend_trusted(((header, consumer.name.encode()),))
+            headers.extend_trusted(((self._identity, consumer.name.encode()),))
         exchange.consumer = consumer
+        return None
 
     def _entries(self, problems: list[Problem]) -> Iterator[tuple[Consumer, ApiKey, tuple[Place, ...]]]:
         """Yield every key with its owner and its places."""

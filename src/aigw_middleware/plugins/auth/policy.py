@@ -32,7 +32,7 @@ class AuthConfig(PluginConfig):
     )
     allow: Names | None = Field(
         None,
-        description="Names of consumers and `group:x` that may enter; an empty list: nobody; unset: every consumer."
+        description="Names of consumers and `group:x` that may enter; an empty list: nobody; unset: every consumer.",
     )
     realm: str = Field("MSE Gateway", description="Realm named in the `WWW-Authenticate` header of refusals.")
 

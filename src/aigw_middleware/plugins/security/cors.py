@@ -19,7 +19,6 @@ of version 2.0.1 of the compatible plug-in, and the keywords of Starlette's CORS
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from pydantic import field_validator, model_validator
 
@@ -27,7 +26,8 @@ from ...config.models import Names
 from ...exchange import Exchange, Reply, Request, Response
 from ...headers import Headers, RawHeaders, header_name
 from ...plugin import INBOUND, Field, Plugin, PluginConfig, Stage
-from .origins import OriginPattern, canonical_origin, origin_of_request
+from ..patterns import compile_pattern
+from .origins import OriginPattern, canonical_origin, is_own_origin, written_origin
 
 VERSION = b"2.0.1"
 _VARY = (b"vary", b"Origin")
@@ -49,6 +49,10 @@ _REPLACED = frozenset(
     }
 )
 _MET_RARELY = _REPLACED | {b"vary"}
+_DEFAULT_HEADERS = (
+    *("DNT", "X-CustomHeader", "Keep-Alive", "User-Agent", "X-Requested-With"),
+    *("If-Modified-Since", "Cache-Control", "Content-Type", "Authorization"),
+)
 _SAFELISTED = frozenset({b"accept", b"accept-language", b"content-language", b"content-type"})  # Fetch, section 2.2.2
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 
@@ -72,17 +76,7 @@ class CorsConfig(PluginConfig):
         description="Methods that may be used, `*`: all. Where GET may be, HEAD may.",
     )
     allow_headers: Names = Field(
-        (
-            "DNT",
-            "X-CustomHeader",
-            "Keep-Alive",
-            "User-Agent",
-            "X-Requested-With",
-            "If-Modified-Since",
-            "Cache-Control",
-            "Content-Type",
-            "Authorization",
-        ),
+        _DEFAULT_HEADERS,
         description="Request headers that may be sent, `*`: all. Accept, Accept-Language, Content-Language and "
         "Content-Type always may.",
     )
@@ -102,7 +96,7 @@ class CorsConfig(PluginConfig):
     @classmethod
     def _origins(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for origin in value or ():
-            if origin not in ("*", "null") and _configured(origin) is None:
+            if origin not in ("*", "null") and written_origin(origin) is None:
                 hint = ": wildcards belong into allow_origin_patterns" if "*" in origin else ""
                 raise ValueError(f"{origin!r} is no origin such as https://example.com:8443{hint}")
         return value
@@ -118,7 +112,7 @@ class CorsConfig(PluginConfig):
     @classmethod
     def _regex(cls, value: str | None) -> str | None:
         if value is not None:
-            _compiled(value)
+            compile_pattern(value)
         return value
 
     @field_validator("allow_methods", "allow_headers", "expose_headers")
@@ -149,7 +143,7 @@ class Cors(Plugin[CorsConfig]):
             origins = ("*",) if open_to_all else ()
         self._any_origin = "*" in origins
         self._patterns = tuple(OriginPattern(pattern) for pattern in config.allow_origin_patterns)
-        self._regex = _compiled(config.allow_origin_regex) if config.allow_origin_regex is not None else None
+        self._regex = compile_pattern(config.allow_origin_regex) if config.allow_origin_regex is not None else None
         methods = {method.upper() for method in config.allow_methods}
         self._methods = None if "*" in methods else frozenset(methods | ({"HEAD"} if "GET" in methods else set()))
         headers = {name.lower().encode() for name in config.allow_headers}
@@ -165,12 +159,8 @@ class Cors(Plugin[CorsConfig]):
         # `Vary` is the last field of each: where a response has one already, it is merged instead.
         self._marks = (*credentials, *exposing, *self._trace, _VARY)
         self._unmarked = (*self._trace, _VARY)
-        known = {"null": b"null"} | {origin: _configured(origin) for origin in origins if origin not in ("*", "null")}
-        self._known = {
-            origin: ((_ALLOW_ORIGIN, origin), *self._marks)
-            for name, origin in known.items()
-            if origin is not None and name in origins
-        }
+        written = [b"null" if origin == "null" else written_origin(origin) for origin in origins if origin != "*"]
+        self._known = {origin: ((_ALLOW_ORIGIN, origin), *self._marks) for origin in written if origin is not None}
         self._allowed_methods = ", ".join(method.upper() for method in config.allow_methods).encode()
         self._allowed_headers = ", ".join(config.allow_headers).encode()
         max_age = (b"access-control-max-age", str(config.max_age).encode())
@@ -181,15 +171,15 @@ class Cors(Plugin[CorsConfig]):
         if request.method != "OPTIONS":
             return None
         origin, method = request.headers.get_bytes(b"origin"), request.headers.get_bytes(_METHOD)
-        if not origin or not method or origin_of_request(request, origin):
+        if not origin or not method or is_own_origin(request, origin):
             return None
         reply = Reply(204)
         reply.headers = self._preflight(request.headers, origin, method)
         return reply
 
     def on_response(self, exchange: Exchange) -> None:
-        assert exchange.response is not None
-        self._mark(exchange.request, exchange.response.headers)
+        if exchange.response is not None:
+            self._mark(exchange.request, exchange.response.headers)
 
     def on_refusal(self, exchange: Exchange, response: Response) -> None:
         self._mark(exchange.request, response.headers)
@@ -218,7 +208,7 @@ class Cors(Plugin[CorsConfig]):
             if fields is None and self._allows(origin):
                 fields = ((_ALLOW_ORIGIN, origin), *self._marks)
             if fields is not None:
-                return self._unmarked if origin_of_request(request, origin) else fields
+                return self._unmarked if is_own_origin(request, origin) else fields
             reason = b"the origin is not allowed"
         return ((b"x-cors-trace", reason), *self._unmarked) if self._trace else self._unmarked
 
@@ -267,22 +257,3 @@ class Cors(Plugin[CorsConfig]):
             return b", ".join(names)
         more = [name for name in names if name.lower() not in self._headers]
         return b", ".join([self._allowed_headers, *more] if self._allowed_headers else more)
-
-
-def _configured(origin: str) -> bytes | None:
-    """Return an origin of the configuration as browsers would write it; None if it is none."""
-    parsed = canonical_origin(origin.strip().removesuffix("/").encode("utf-8"))
-    return parsed.text if parsed is not None else None
-
-
-def _compiled(pattern: str) -> Any:
-    """Compile an operator's pattern. Raises ValueError."""
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0]
-        raise ValueError(f"is no RE2 pattern: {reason.decode() if isinstance(reason, bytes) else reason}") from None

@@ -41,13 +41,19 @@ def canonical_origin(value: bytes) -> Origin | None:
     return Origin(base if port == default else b"%b:%d" % (base, port), base, port)
 
 
-def origin_of_request(request: Request, origin: bytes) -> bool:
+def is_own_origin(request: Request, origin: bytes) -> bool:
     """Return whether `origin` is that of the service itself, as the request names it."""
     host = request.headers.get_bytes(b"host")
     if not host or host.partition(b":")[0] not in origin:
         return False
     own = canonical_origin(request.scheme.encode("latin-1", "replace") + b"://" + host)
     return own is not None and own == canonical_origin(origin)
+
+
+def written_origin(text: str) -> bytes | None:
+    """Return an origin of a configuration as browsers write it; None if it is none."""
+    origin = canonical_origin(text.strip().removesuffix("/").encode())
+    return origin.text if origin is not None else None
 
 
 class OriginPattern:
@@ -69,10 +75,9 @@ class OriginPattern:
         for scheme, port in _DEFAULT_PORTS.items():
             if match is None and text.startswith(scheme.decode() + "://"):
                 text = text.removesuffix(f":{port}")
-        sample = text.replace("*", "a")
-        if "://" not in sample:
-            sample = f"a://{sample}" if "*" in text else ""
-        if canonical_origin(sample.encode("utf-8")) is None:
+        complete = text if "://" in text or "*" not in text else f"a://{text}"
+        samples = [complete.replace("*", filling).encode() for filling in "a1"]  # names may be letters, ports digits
+        if all(canonical_origin(sample) is None for sample in samples):
             raise ValueError(f"{pattern!r} matches no origin; a pattern looks like https://*.example.com:[8080,9090]")
         first, *rest = text.encode().split(b"*")
         self._first = first
