@@ -74,8 +74,10 @@ def test_octets_with_leading_zeros_are_refused_where_the_platform_reads_them(mon
 def test_format_address() -> None:
     assert format_address(V4) == "192.0.2.1"
     assert format_address(V6) == "2001:db8::1"
-    with pytest.raises(ValueError, match="invalid length"):
-        format_address(b"12345")
+    assert format_address(bytes(10) + b"\xff\xff" + V4) == "192.0.2.1"
+    for wrong in (b"", b"12345", bytes(10) + b"\xff\xff"):
+        with pytest.raises(ValueError, match="invalid length"):
+            format_address(wrong)
 
 
 addresses = st.ip_addresses()

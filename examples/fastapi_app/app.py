@@ -22,9 +22,8 @@ from starlette.types import ASGIApp
 from aigw_middleware import install
 from aigw_middleware.fastapi import CurrentConsumer
 from aigw_middleware.httpx2 import AsyncGatewayTransport
+from aigw_middleware.testing import Answer, FakeProvider
 from aigw_middleware.testing.clients import asgi_transport_class
-from aigw_middleware.testing.provider import FakeProvider
-from aigw_middleware.testing.script import Answer
 
 CONFIG = Path(__file__).with_name("aigw.yaml")
 
@@ -87,6 +86,7 @@ def language_model(provider: ASGIApp | None) -> openai.AsyncOpenAI:
         http_client=httpx2.AsyncClient(transport=AsyncGatewayTransport(inner, config=CONFIG)),
         base_url="http://provider/v1" if provider else None,  # None: what the environment says
         api_key="none" if provider else None,
+        max_retries=0,  # the callers retry, and only they know how long they want to wait
     )
 
 

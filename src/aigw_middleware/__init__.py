@@ -34,6 +34,7 @@ _EXPORTS = {
     "Stage": "plugin",
     "WSGIGateway": "hosts.wsgi",
     "current_exchange": "exchange",
+    "detached": "exchange",
     "install": "hosts.asgi",
 }
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .exchange import Refusal as Refusal
     from .exchange import Reply as Reply
     from .exchange import current_exchange as current_exchange
+    from .exchange import detached as detached
     from .hosts.asgi import Gateway as Gateway
     from .hosts.asgi import install as install
     from .hosts.wsgi import WSGIGateway as WSGIGateway

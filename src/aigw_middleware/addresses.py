@@ -13,7 +13,7 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from socket import AF_INET, AF_INET6, inet_ntoa, inet_ntop, inet_pton
 from typing import Final
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"
@@ -42,11 +42,13 @@ def parse_address(text: str) -> bytes | None:
     identifiers (`_gazonk`), abbreviated IPv4 and octets with leading zeros, which some systems read as octal.
     """
     text = text.strip(_SPACE)
-    if text[:1] == '"' and len(text) > 1 and text[-1] == '"':
+    if '"' in text:
+        if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+            return None
         text = text[1:-1].strip(_SPACE)
-    colon = text.find(":")
-    if colon < 0:
+    if ":" not in text:
         return _packed_v4(text)
+    colon = text.find(":")
     if text[0] == "[":
         address, bracket, port = text[1:].partition("]")
         return _packed_v6(address) if bracket and (not port or _is_port(port)) else None
@@ -57,9 +59,11 @@ def parse_address(text: str) -> bytes | None:
 
 def format_address(packed: bytes) -> str:
     """Return the usual spelling of a packed address (IPv6: RFC 5952). Raises ValueError unless 4 or 16 bytes long."""
-    if packed.startswith(_MAPPED):
-        packed = packed[12:]
-    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+    if len(packed) == 4:
+        return inet_ntoa(packed)
+    if len(packed) == 16 and packed[:12] == _MAPPED:
+        return inet_ntoa(packed[12:])
+    return inet_ntop(AF_INET6, packed)
 
 
 class AddressSet:
@@ -135,8 +139,9 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: AddressS
     None when there is none.
     """
     packed = parse_address(peer) if peer else None
-    if packed is None:
+    if not peer or packed is None:
         return peer or None
+    client = peer
     believed = 0
     if trusted and max_hops > 0 and packed in trusted:
         for line in reversed(forwarded):
@@ -145,12 +150,12 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: AddressS
                     continue  # RFC 9110, 5.6.1: empty list elements are ignored
                 reported = parse_address(hop)
                 if reported is None:
-                    return format_address(packed)
-                packed = reported
+                    return _spelled(client, packed)
+                client, packed = hop, reported
                 believed += 1
                 if believed == max_hops or packed not in trusted:
-                    return format_address(packed)
-    return format_address(packed)
+                    return _spelled(client, packed)
+    return _spelled(client, packed)
 
 
 def hops_of(header_name: str, lines: Sequence[str]) -> list[str]:
@@ -165,6 +170,11 @@ def hops_of(header_name: str, lines: Sequence[str]) -> list[str]:
         return [hop for line in lines for hop in _forwarded_hops(line)]
     hops = [hop for line in lines for item in line.split(",") if (hop := item.strip(_SPACE))]
     return hops[-1:] if name == "x-real-ip" else hops
+
+
+def _spelled(text: str, packed: bytes) -> str:
+    """Return the usual spelling of what was read from `text`: IPv4 without port and quotes has only one."""
+    return format_address(packed) if ":" in text or '"' in text else text.strip(_SPACE)
 
 
 def _forwarded_hops(line: str) -> list[str]:
@@ -235,8 +245,9 @@ def _packed_v4(text: str) -> bytes | None:
         packed = inet_pton(AF_INET, text)
     except (OSError, ValueError):
         return None
-    # Some platforms accept leading zeros; the one spelling that inet_ntop writes has none.
-    return packed if inet_ntop(AF_INET, packed) == text else None
+    # Some platforms accept leading zeros; the one spelling that inet_ntoa writes has none.
+    suspect = text[0] == "0" or ".0" in text
+    return None if suspect and inet_ntoa(packed) != text else packed
 
 
 def _packed_v6(text: str) -> bytes | None:

@@ -94,6 +94,13 @@ class Guard:
             found.append((self._started + self._first_byte, "first_byte", self._first_byte))
         return min(found, default=(float("inf"), "total", 0.0))
 
+    def look_at(self) -> float:
+        """Return when to look next: at the next deadline, or after an idle time that has not begun to run."""
+        when = self.due()[0]
+        if when == float("inf") and self._idle:
+            return self._clock.monotonic() + self._idle
+        return when
+
     def check(self) -> None:
         """Raise DeadlineExceeded when a deadline has passed: how synchronous hosts enforce it, between reads."""
         when, kind, seconds = self.due()
@@ -105,7 +112,9 @@ class Guard:
 class Timers:
     """One heap of deadlines per event loop with one timer behind it: arming costs a push, not a loop timer each."""
 
-    __slots__ = ("_count", "_handle", "_heap", "_loop", "_monotonic")
+    __slots__ = ("_armed", "_count", "_handle", "_heap", "_loop", "_monotonic")
+
+    CROWDED = 64  # entries beyond twice the armed ones that are kept before the disarmed are swept out
 
     def __init__(self, loop: asyncio.AbstractEventLoop, monotonic: Callable[[], float]) -> None:
         self._loop = loop
@@ -113,17 +122,26 @@ class Timers:
         self._heap: list[tuple[float, int, _Armed]] = []
         self._count = itertools.count()
         self._handle: asyncio.TimerHandle | None = None
+        self._armed = 0
 
     def arm(self, guard: Guard) -> _Armed:
         """Cancel the current task when a deadline of `guard` passes, until `disarm`."""
         task = asyncio.current_task()
         assert task is not None
-        armed = _Armed(guard, task)
+        armed = _Armed(guard, task, self)
+        self._armed += 1
         self._push(armed)
         return armed
 
+    def disarmed(self) -> None:
+        """One deadline less: sweep when most entries are of calls that ended in time."""
+        self._armed -= 1
+        if len(self._heap) > 2 * self._armed + self.CROWDED:
+            self._heap = [entry for entry in self._heap if entry[2].task is not None]
+            heapq.heapify(self._heap)
+
     def _push(self, armed: _Armed) -> None:
-        when = armed.guard.due()[0]
+        when = armed.guard.look_at()
         if when == float("inf"):
             return
         heapq.heappush(self._heap, (when, next(self._count), armed))
@@ -158,16 +176,19 @@ class Timers:
 
 
 class _Armed:
-    __slots__ = ("cancelled", "guard", "task")
+    __slots__ = ("_timers", "cancelled", "guard", "task")
 
-    def __init__(self, guard: Guard, task: asyncio.Task[Any]) -> None:
+    def __init__(self, guard: Guard, task: asyncio.Task[Any], timers: Timers) -> None:
         self.guard = guard
+        self._timers = timers
         self.task: asyncio.Task[Any] | None = task
         self.cancelled = False
 
     def disarm(self) -> bool:
         """Stop watching; returns whether the task was cancelled by this deadline, and takes that cancellation back."""
         task, self.task = self.task, None
+        if task is not None:
+            self._timers.disarmed()
         if self.cancelled and task is not None:
             task.uncancel()
             return True

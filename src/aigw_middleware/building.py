@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .config.matching import Match
+from .config.matching import problems as match_problems
 from .config.models import GatewayConfig, MatchModel, PluginEntry, PoliciesModel, RuleModel
 from .config.rules import Variant, match_of, variants
 from .config.secrets import Keyring, process_keyring, read_secret
@@ -133,18 +134,8 @@ class Builder:
         return routes
 
     def _check_patterns(self, match: Match, path: str) -> None:
-        from .config.matching import MatchIndex
-
-        patterns = [
-            *match.path_regex,
-            *(value for _, value in match.header if len(value) > 1 and value[0] == value[-1] == "/"),
-        ]
-        if not patterns:
-            return
-        try:
-            MatchIndex([[match]])
-        except ValueError as error:
-            self._problem(path, str(error))
+        for problem in match_problems(match):
+            self._problem(path, problem)
 
     # ------------------------------------------------------------------ plug-ins
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+import contextlib
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
@@ -13,7 +14,6 @@ from .headers import Headers, RawHeaders, header_name, header_value
 
 if TYPE_CHECKING:
     from .llm.view import LlmCall
-    from .meter import Meter
     from .plugin import Direction, Plugin
     from .ports import Ports
     from .runtime import Runtime
@@ -298,9 +298,8 @@ class Exchange:
     """The plug-in whose Reply is on its way out, which its own response hooks do not see."""
     broken: tuple[Plugin[Any], ...] = ()
     started: float = 0.0
-    """Monotonic seconds, stamped by the host; so are the next three, 0.0 until they happened."""
+    """Monotonic seconds, stamped by the host; so are the next two, 0.0 until they happened."""
     first_byte: float = 0.0
-    first_token: float = 0.0
     finished: float = 0.0
     bytes_sent: int = 0
     ended: bool = False
@@ -323,9 +322,13 @@ class Exchange:
     @lazy
     def meter(self) -> Meter:
         """Estimate, usage and reservations of this exchange."""
-        from .meter import Meter
+        return Meter(self.ports, self.llm)
 
-        return Meter(self)
+    @property
+    def first_token(self) -> float:
+        """Monotonic seconds at which the provider's first text came; 0.0: none did, or nobody measured."""
+        meter = self.__dict__.get("meter")
+        return meter.first_token if meter is not None else 0.0
 
     @lazy
     def client(self) -> str | None:
@@ -335,8 +338,6 @@ class Exchange:
     @lazy
     def llm(self) -> LlmCall | None:
         """The LLM call that this exchange is, in any dialect; None when it is none."""
-        from .llm.view import recognise
-
         return recognise(self)
 
     @lazy
@@ -393,7 +394,21 @@ class Caller:
 CALLER: ContextVar[Caller | None] = ContextVar("aigw_middleware_caller", default=None)
 
 
+@contextlib.contextmanager
+def detached() -> Iterator[None]:
+    """Run code, tasks it starts included, as nobody: outgoing calls made in it inherit no caller."""
+    token = CALLER.set(None)
+    try:
+        yield
+    finally:
+        CALLER.reset(token)
+
+
 def current_exchange() -> Exchange | None:
     """Return the exchange that the running code serves, or None outside of one or after its end."""
     caller = CALLER.get()
     return caller.exchange if caller is not None else None
+
+
+from .llm.view import recognise  # noqa: E402 - the view is made of exchanges, and an exchange makes its view
+from .meter import Meter  # noqa: E402

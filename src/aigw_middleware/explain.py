@@ -4,7 +4,8 @@
     for step in explanation.steps:
         print(step.place, step.name, step.reason)
 
-Everything is taken from the snapshot that serves requests, so what is explained is what runs. No hook is called.
+Everything is taken from the snapshot that serves requests, so what is explained is what runs. No hook is called, but that
+plug-ins may be asked whether they want the body.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .headers import Headers, header_name, header_value
 from .llm.view import may_be_llm, recognise
 from .order import DEFAULT_STAGE_ORDER, in_order, ranks
 from .paths import decode_path, matching_path
-from .pipeline import Stack, owner
+from .pipeline import Stack, WantedBody, owner
 from .plugin import GATE, HOOKS, INBOUND, Direction, Needs, Plugin, needs_of, overridden
 from .snapshot import ANY_ROUTE, Snapshot, Stacks
 
@@ -190,28 +191,57 @@ def _reason(plugin: Plugin[Any], previous: Plugin[Any] | None, snapshot: Snapsho
 def _body(exchange: Exchange, stack: Stack) -> BodyPoint:
     limit = exchange.snapshot.max_body_bytes
     llm = may_be_llm(exchange)
-    if not (stack.body_always or (stack.body_llm and llm)):
-        why = "it is read for LLM calls only, and this is none" if stack.body_llm else "no plug-in needs it"
+    wanted = tuple(plugin.name for plugin in stack.plugins if _wants_body(plugin, exchange, llm))
+    if not wanted and not stack.body_always and not (stack.body_llm and llm):
+        why = "no plug-in needs it"
+        if stack.body_llm:
+            why = "it is read for LLM calls only, and this is none"
+        elif stack.body_asks:
+            why = "by its path and headers no plug-in needs it"
         return BodyPoint(False, 0, "", why, (), limit)
-    wanted = tuple(plugin.name for plugin in stack.plugins if _wants_body(plugin, llm))
+    by_shape = "; its shape tells whether this is an LLM call" if _only_for_its_shape(exchange, stack) else ""
     hooks = stack.late if llm else stack.late_plain
-    by_shape = "" if stack.body_always or recognise(exchange) else "; its shape tells whether this is an LLM call"
-    if not hooks:
-        why = f"when every request hook has run, before the call{by_shape}"
-        return BodyPoint(True, 0, "", why, wanted, limit)
-    plugin = owner(hooks[0])
+    hook = next((hook for hook in hooks if type(hook) is not WantedBody or _asks(hook.plugin, exchange)), None)
+    if hook is None:
+        return BodyPoint(True, 0, "", f"when every request hook has run, before the call{by_shape}", wanted, limit)
+    plugin = owner(hook)
     why = "after the header checks of the whole gate, in whatever order" if plugin.stage in GATE else "at its turn"
-    why += by_shape
-    return BodyPoint(True, stack.plugins.index(plugin) + 1, getattr(hooks[0], "__name__", ""), why, wanted, limit)
+    name = getattr(hook, "__name__", "on_request_body")
+    return BodyPoint(True, stack.plugins.index(plugin) + 1, name, why + by_shape, wanted, limit)
 
 
-def _wants_body(plugin: Plugin[Any], llm: bool) -> bool:
+def _only_for_its_shape(exchange: Exchange, stack: Stack) -> bool:
+    return (
+        not stack.body_always
+        and recognise(exchange) is None
+        and not any(_asks(ask, exchange) for ask in _asking(stack))
+    )
+
+
+def _asking(stack: Stack) -> list[Plugin[Any]]:
+    return [hook.plugin for hook in stack.late if type(hook) is WantedBody and Needs.LLM not in hook.plugin.needs]
+
+
+def _wants_body(plugin: Plugin[Any], exchange: Exchange, llm: bool) -> bool:
     if getattr(plugin, "request_needs_body", False):
         return True
     for member in _members(plugin):
         needs = needs_of(member)
-        if Needs.REPLAY in needs or (Needs.REQUEST_BODY in needs and (llm or Needs.LLM not in needs)):
+        if Needs.REPLAY in needs:
+            return True
+        if Needs.REQUEST_BODY in needs and (llm or Needs.LLM not in needs) and _asks(member, exchange):
             return True
         if llm and (Needs.USAGE in needs or overridden(member, "on_text")):
             return True
+    return False
+
+
+def _asks(plugin: Plugin[Any], exchange: Exchange) -> bool:
+    """Whether the body concerns a plug-in; of one that is chosen at its turn, any of those it may be."""
+    for member in _members(plugin):
+        try:
+            if member.wants_body(exchange):
+                return True
+        except Exception:
+            return True  # as when serving: the body is read, and the hook itself may fail
     return False

@@ -104,6 +104,10 @@ class Headers:
         key = header_name(name)
         return [value.decode("latin-1") for other, value in self.raw if other == key]
 
+    def names(self) -> set[str]:
+        """Return the lower-case names."""
+        return {key.decode("latin-1") for key, _ in self.raw}
+
     def __contains__(self, name: str) -> bool:
         return self.get_bytes(header_name(name)) is not None
 

@@ -59,6 +59,8 @@ def _decide(self: Any, exchange: Exchange) -> None:
 
 
 def _wants_body(self: Any, exchange: Exchange) -> bool:
+    if self.request_needs_body and not exchange.request.loaded:
+        return any(plugin.wants_body(exchange) for _, plugin in self.candidates if plugin is not None)
     plugin = _variant(self, exchange)
     return plugin is not None and plugin.wants_body(exchange)
 

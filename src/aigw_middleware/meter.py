@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .llm.usage import Usage, estimate
 
 if TYPE_CHECKING:
-    from .exchange import Exchange
     from .llm.dialects.base import Delta
+    from .llm.view import LlmCall
+    from .ports import Ports
     from .state.store import Claim, Reserved, Store
 
 
@@ -28,9 +29,15 @@ class Meter:
     """One estimate, one usage, all reservations. The core settles them together, once, whatever the end is."""
 
     __slots__ = (
-        "_exchange",
+        "_calls",
         "_kept",
+        "_ports",
         "_texts",
+        "answer",
+        "answer_id",
+        "call",
+        "error_reported",
+        "first_token",
         "keep_text",
         "model",
         "produced_bytes",
@@ -39,8 +46,12 @@ class Meter:
         "reservations",
     )
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, ports: Ports, call: LlmCall | None) -> None:
+        self._ports = ports
+        self.call = call
+        """The LLM call that is measured; None when the exchange is none."""
+        self.first_token = 0.0
+        """Monotonic seconds at which the first text came; 0.0: none did."""
         self.produced_bytes = 0
         """UTF-8 bytes of text the provider sent so far, before any filter."""
         self.produced_pieces = 0
@@ -52,18 +63,43 @@ class Meter:
         self.keep_text = 0
         """Characters of produced text to keep, for `text`; 0: none."""
         self._kept = 0
+        self._calls: dict[tuple[int, int], dict[str, Any]] = {}
+        self.answer: Any = None
+        """The JSON of a whole answer, as the provider sent it; None for streams and other media types."""
+        self.answer_id = ""
+        """The identifier that the provider gave the answer."""
+        self.error_reported = False
+        """The answer, or an event of it, reports an error, whatever its status."""
         self._texts: dict[str, list[str]] = {}
 
     def text(self, kind: str = "content") -> str:
         """Return the produced text of one kind, as far as `keep_text` allowed keeping it."""
         return "".join(self._texts.get(kind, ()))
 
-    def _keep(self, kind: str, text: str) -> None:
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """Return the tool calls produced, arguments assembled, as far as `keep_text` allowed keeping them."""
+        return [
+            {
+                "index": number,
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["name"], "arguments": "".join(call["arguments"])},
+            }
+            for number, (_, call) in enumerate(sorted(self._calls.items()))
+        ]
+
+    def _begin_calls(self, calls: Iterable[tuple[int, int, str, str]]) -> None:
+        for index, part, identifier, name in calls:
+            self._calls.setdefault((index, part), {"id": identifier, "name": name, "arguments": []})
+
+    def _keep(self, kind: str, text: str, place: tuple[int, int]) -> None:
         room = self.keep_text - self._kept
         if room > 0:
             text = text[:room]
             self._kept += len(text)
             self._texts.setdefault(kind, []).append(text)
+            if kind == "tool_arguments" and place in self._calls:
+                self._calls[place]["arguments"].append(text)
 
     def observe(self, delta: Delta) -> None:
         """Count what one stream event carries."""
@@ -71,23 +107,35 @@ class Meter:
             self.reported = delta.usage
         if delta.model:
             self.model = delta.model
+        if delta.identifier:
+            self.answer_id = delta.identifier
+        if delta.error:
+            self.error_reported = True
+        if delta.calls and self.keep_text:
+            self._begin_calls(delta.calls)
         pieces = delta.pieces
         if pieces:
             if not self.produced_pieces:
-                self._exchange.first_token = self._exchange.ports.clock.monotonic()
+                self.first_token = self._ports.clock.monotonic()
             self.produced_pieces += len(pieces)
             for piece in pieces:
                 text = piece.text
                 self.produced_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
                 if self.keep_text:
-                    self._keep(piece.kind, text)
+                    self._keep(piece.kind, text, (piece.index, piece.part))
 
     def observe_answer(self, body: Any) -> None:
         """Count a whole answer's JSON."""
-        call = self._exchange.llm
+        call = self.call
         if call is None:
             return
         dialect = call.dialect
+        self.answer = body
+        if isinstance(body, dict):
+            self.error_reported = body.get("error") not in (None, "")
+            self.answer_id = body["id"] if isinstance(body.get("id"), str) else ""
+        if self.keep_text:
+            self._begin_calls(dialect.answer_calls(body))
         reported = dialect.usage(body)
         if reported is not None:
             self.reported = reported
@@ -96,9 +144,9 @@ class Meter:
             self.produced_pieces += 1
             self.produced_bytes += len(slot.text.encode("utf-8", "surrogatepass"))
             if self.keep_text:
-                self._keep(slot.kind, slot.text)
-        if self.produced_pieces and not self._exchange.first_token:
-            self._exchange.first_token = self._exchange.ports.clock.monotonic()
+                self._keep(slot.kind, slot.text, (slot.index, slot.part))
+        if self.produced_pieces and not self.first_token:
+            self.first_token = self._ports.clock.monotonic()
 
     @property
     def usage(self) -> Usage:
@@ -110,7 +158,7 @@ class Meter:
     @property
     def prompt_bytes(self) -> int:
         """UTF-8 bytes of the request's texts; a number of tokens never exceeds it."""
-        call = self._exchange.llm
+        call = self.call
         if call is None or not call.covered:
             return 0
         return sum(len(slot.text.encode("utf-8", "surrogatepass")) for slot in call.texts())
@@ -128,7 +176,7 @@ class Meter:
         `actual` gives, at the end, what each claim really used. `lease` is seconds after which a crashed process's
         reservations come back. Raises StoreError.
         """
-        store = store if store is not None else self._exchange.ports.store
+        store = store if store is not None else self._ports.store
         reserved = await store.reserve(claims, lease)
         if reserved.id is not None:
             self.reservations.append(Reservation(store, reserved.id, actual))

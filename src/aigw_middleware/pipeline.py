@@ -388,5 +388,5 @@ def ask_for_usage(stack: Stack, exchange: Exchange) -> None:
     """Make an LLM stream report its usage when somebody needs it and the caller did not ask."""
     call = exchange.llm
     if call is not None and stack.usage and call.covered and call.streams and call.dialect.ask_for_usage(call.body):
-        call.exchange.request.edit()
+        call.request.edit()
         call.asked_for_usage = True

@@ -75,6 +75,8 @@ class Registry:
                 raise ConfigError.of(path, f"entry point {point.value} of plug-in {name!r} is not a Plugin class")
         except ImportError as error:
             module = (error.name or "a module").partition(".")[0]
+            if module == __name__.partition(".")[0]:
+                raise  # a module of ours is missing: a broken installation, which no extra mends
             raise ConfigError.of(
                 path, f"plug-in {name!r} cannot be imported: {module} is missing", f"pip install {module}"
             ) from None

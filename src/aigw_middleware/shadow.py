@@ -30,6 +30,8 @@ def shadow_of(plugin: Plugin[Any]) -> Plugin[Any]:
     for hook in HOOKS:
         if overridden(plugin, hook):
             members[hook] = _answering(hook) if hook in _ANSWERING else globals()[f"_{hook}"]
+    if overridden(plugin, "wants_body"):
+        members["wants_body"] = lambda self, exchange: plugin.wants_body(exchange)
     members["setup"] = lambda self, runtime: plugin.setup(runtime)
     members["teardown"] = lambda self, runtime: plugin.teardown(runtime)
     members |= {"name": plugin.name, "needs": needs_of(plugin), "Config": PluginConfig}
@@ -54,7 +56,7 @@ def _copy_of(self: Any, exchange: Exchange) -> Exchange:
         shadow.request = _copied_body(exchange.request)
     if "llm" in exchange.__dict__:
         call = exchange.llm
-        shadow.llm = LlmCall(shadow, call.dialect) if call is not None else None
+        shadow.llm = LlmCall(shadow.request, call.dialect) if call is not None else None
     if exchange.request.received_body is not None and shadow.request.received_body is None:
         shadow.request = _copied_body(exchange.request)
     if "meter" in exchange.__dict__:
@@ -62,7 +64,7 @@ def _copy_of(self: Any, exchange: Exchange) -> Exchange:
         shadow.meter.reservations = []
     if exchange.response is not None:
         shadow.response = _copied_body(exchange.response)
-    for name in ("consumer", "outcome", "error", "refusal", "first_byte", "first_token", "finished", "bytes_sent"):
+    for name in ("consumer", "outcome", "error", "refusal", "first_byte", "finished", "bytes_sent"):
         setattr(shadow, name, getattr(exchange, name))
     return shadow
 

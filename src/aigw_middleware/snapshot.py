@@ -139,7 +139,7 @@ class Stacks:
     def find(self, exchange: Exchange) -> Stack:
         """Return the stack of a request and set `exchange.route`."""
         request = exchange.request
-        facts = Facts(request.path, request.method, request.domain, "*", request.headers.get)
+        facts = _facts(request, "*")
         if self._route_index is not None:
             number = self._route_index.choose(facts)[0]
             if number >= 0:
@@ -180,8 +180,12 @@ class Stacks:
     def choice(self, exchange: Exchange) -> tuple[int, ...]:
         """Return the choice of rules for a request, for explanations."""
         request = exchange.request
-        facts = Facts(request.path, request.method, request.domain, exchange.route.name, request.headers.get)
+        facts = _facts(request, exchange.route.name)
         return self._rule_index.choose(facts) if self._rule_index is not None else ()
+
+
+def _facts(request: Request, route: str) -> Facts:
+    return Facts(request.path, request.method, request.domain, route, request.headers.get, "", request.headers.names)
 
 
 def _first(candidates: list[tuple[Late, Plugin[Any] | None]]) -> Plugin[Any] | None:

@@ -33,7 +33,11 @@ def test_a_sound_file(aigw, write):
     assert ran.lines[0] == "Fine: 3 plug-ins, 1 for outgoing calls, 1 rule, 1 consumer, 1 route."
     start = ran.lines.index("Plug-ins around the service")
     assert ran.lines[start + 1].split() == ["plug-in", "stage", "priority", "rules", "if", "it", "fails"]
-    assert [line.split()[0] for line in ran.lines[start + 2 : start + 5]] == ["token-check", "team-header", "page-rules"]
+    assert [line.split()[0] for line in ran.lines[start + 2 : start + 5]] == [
+        "token-check",
+        "team-header",
+        "page-rules",
+    ]
     assert "enabled: false" in ran.lines[start + 4]
     assert "alice  staff   gold  token-check" in ran.lines
     assert "chat  path_prefix=/v1/chat, method=POST  auto" in ran.lines
@@ -112,7 +116,11 @@ outgoing:
     ("name", "text", "start"),
     [
         ("aigw.yaml", "plugins: [", "aigw.yaml: configuration: is not valid YAML: "),
-        ("aigw.yaml", "version: 1\nversion: 1\n", "aigw.yaml: configuration: is not valid YAML: key 'version' is written twice"),
+        (
+            "aigw.yaml",
+            "version: 1\nversion: 1\n",
+            "aigw.yaml: configuration: is not valid YAML: key 'version' is written twice",
+        ),
         ("aigw.json", "{", "aigw.json: configuration: is not valid JSON: "),
         ("aigw.toml", "=", "aigw.toml: configuration: is not valid TOML: "),
         ("aigw.yaml", "- a\n", "aigw.yaml: configuration: should be a mapping of keys to values"),
@@ -220,7 +228,7 @@ def test_what_is_meant_is_no_warning(aigw, write, text):
     assert (ran.code, ran.document["warnings"]) == (0, [])
 
 
-def test_what_plugins_warn_of_is_a_warning_here(aigw, write, registry):
+def test_what_plugins_warn_of_is_a_warning_here(aigw, write, registry, caplog):
     class Loud(Plugin[PluginConfig]):
         """Warn."""
 
@@ -235,6 +243,7 @@ def test_what_plugins_warn_of_is_a_warning_here(aigw, write, registry):
     registry.register(Loud)
     ran = aigw("check", write("plugins: [{name: loud}]"))
     assert (ran.code, ran.err) == (0, "")
+    assert caplog.records == []  # it is not printed a second time
     assert ran.lines[0] == "aigw.yaml: warning: loud: a short key"
     assert ran.lines[1] == "1 warning: 1 plug-in, 0 rules, 0 consumers, 0 routes."
 

@@ -230,6 +230,46 @@ def test_plugins_for_llm_calls_have_only_those_read(snapshot_of):
     assert (body.read, body.why) == (True, "at its turn; its shape tells whether this is an LLM call")
 
 
+def test_where_a_request_is_no_llm_call_only_the_others_have_its_body(snapshot_of):
+    digest = {"name": "digest-check", "stage": "default", "priority": 7}
+    snapshot = snapshot_of({"plugins": [{"name": "prompt-edit"}, {"name": "team-header"}, digest]})
+    body = explain(snapshot, "POST", CHAT).body
+    assert (body.place, body.wanted_by) == (1, ("prompt-edit", "digest-check"))
+    body = explain(snapshot, "GET", "/any").body
+    assert (body.place, body.hook, body.wanted_by) == (2, "on_request", ("digest-check",))
+
+
+class AsksFirst(Plugin[PluginConfig]):
+    """Say by the path whether the body matters; `/broken` breaks it."""
+
+    name, priority = "asks-first", 500
+
+    def wants_body(self, exchange):
+        return exchange.request.path.startswith("/forms") or 1 // (exchange.request.path != "/broken") == 0
+
+    def on_request_body(self, exchange):
+        return None
+
+
+def test_a_plugin_that_asks_first_is_asked(snapshot_of):
+    snapshot = snapshot_of(entries("team-header"), [AsksFirst()])
+    for path in ("/forms/1", "/broken"):
+        body = explain(snapshot, "PUT", path).body
+        assert (body.read, body.place, body.hook, body.why) == (True, 1, "on_request_body", "at its turn")
+        assert body.wanted_by == ("asks-first",)
+    body = explain(snapshot, "PUT", "/other").body
+    assert (body.read, body.why, body.wanted_by) == (False, "by its path and headers no plug-in needs it", ())
+
+
+def test_a_plugin_that_declines_is_not_the_first_to_see_the_body(snapshot_of):
+    snapshot = snapshot_of(entries("prompt-edit"), [AsksFirst()])
+    body = explain(snapshot, "POST", CHAT).body
+    assert (body.place, body.wanted_by) == (2, ("prompt-edit",))
+    json_type = {"content-type": "application/json"}
+    assert "its shape tells" not in explain(snapshot, "POST", "/forms/1", json_type).body.why
+    assert "its shape tells" in explain(snapshot, "POST", "/other", json_type).body.why
+
+
 def test_to_count_tokens_the_body_is_read_last(snapshot_of):
     body = explain(snapshot_of(entries("token-count", "team-header")), "POST", CHAT).body
     assert (body.read, body.place) == (True, 0)
@@ -361,7 +401,12 @@ def test_it_is_json(snapshot_of):
 
 # ---------------------------------------------------------------------- the same as what runs
 
-VALUES = {"route": ["a", "b"], "path_prefix": ["/a", "/a/x", "/b"], "method": ["GET", "POST"], "domain": ["*", "a.b", "*.b"]}
+VALUES = {
+    "route": ["a", "b"],
+    "path_prefix": ["/a", "/a/x", "/b"],
+    "method": ["GET", "POST"],
+    "domain": ["*", "a.b", "*.b"],
+}
 MATCHES = st.dictionaries(st.sampled_from(sorted(VALUES)), st.integers(0, 2), min_size=1).map(
     lambda chosen: {key: VALUES[key][number % len(VALUES[key])] for key, number in chosen.items()}
 )
@@ -433,7 +478,9 @@ def test_what_is_explained_is_what_runs(rules, default, path, method, host):
         assert fates[variant.label] == "chosen"
 
 
-@given(MATCHES, MATCHES, st.sampled_from(["/a", "/a/x/y", "/b"]), st.sampled_from(["GET", "POST"]), st.sampled_from("ab"))
+@given(
+    MATCHES, MATCHES, st.sampled_from(["/a", "/a/x/y", "/b"]), st.sampled_from(["GET", "POST"]), st.sampled_from("ab")
+)
 def test_a_match_that_covers_another_matches_whatever_it_does(wide, narrow, path, method, route):
     wide, narrow = (Match(**{key: (value,) for key, value in match.items()}) for match in (wide, narrow))
     if not covers(wide, narrow):

@@ -88,22 +88,56 @@ def test_notes_stand_below_their_row_and_cells_wrap():
         "name    text",
         "first   some words that",
         "        do not fit here",
-        "        a note of the",
-        "        whole width",
+        "    a note of the whole",
+        "    width",
         "second  short",
     ]
 
 
+def test_columns_do_not_tear_words_while_another_one_can_give_way():
+    rows = [Row(("ai-prompt-decorator", "one or two words", "and some more of them"))]
+    assert written(45, [Column("a"), Column("b"), Column("c")], rows) == [
+        "a                    b            c",
+        "ai-prompt-decorator  one or two   and some",
+        "                     words        more of",
+        "                                  them",
+    ]
+
+
+def test_sentences_stand_below_their_row_when_there_is_no_room_at_its_side():
+    columns = [Column("name"), Column("stage"), Column("meaning", prose=True)]
+    rows = [Row(("timeout", "router", "Ends a call that takes longer than it may."), ["a note"])]
+    assert written(60, columns, rows) == [
+        "name     stage   meaning",
+        "timeout  router  Ends a call that takes longer than it may.",
+        "    a note",
+    ]
+    assert written(40, columns, rows) == [
+        "name     stage",
+        "timeout  router",
+        "    Ends a call that takes longer than",
+        "    it may.",
+        "    a note",
+    ]
+
+
 def test_a_table_without_room_becomes_a_list():
-    columns = [Column(f"column {number}") for number in range(4)]
-    lines = written(20, columns, [Row(("aaaaaaaaaa", "bbbbbbbbbb", "", "dddddddddd"), ["note"])])
-    assert lines == ["column 0: aaaaaaaaaa", "column 1: bbbbbbbbbb", "column 3: dddddddddd", "  note", ""]
+    columns = [*(Column(f"column {number}") for number in range(4)), Column("why", prose=True)]
+    lines = written(20, columns, [Row(("aaaaaaaaaa", "bbbbbbbbbb", "", "dddddddddd", "because it is so"), ["note"])])
+    assert lines == [
+        "column 0: aaaaaaaaaa",
+        "column 1: bbbbbbbbbb",
+        "column 3: dddddddddd",
+        "  because it is so",
+        "  note",
+        "",
+    ]
 
 
-@given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=4), st.integers(NARROWEST, 90))
-def test_no_line_is_wider_than_the_terminal(cells, limit):
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=4), st.integers(NARROWEST, 90), st.booleans())
+def test_no_line_is_wider_than_the_terminal(cells, limit, prose):
     rows = [Row(line, [line[0]]) for line in cells]
-    lines = written(limit, [Column("name"), Column("number", right=True), Column("meaning")], rows)
+    lines = written(limit, [Column("name"), Column("number", right=True), Column("meaning", prose=prose)], rows)
     assert all(width(line) <= limit for line in lines)
 
 
@@ -173,7 +207,10 @@ def test_an_empty_no_color_means_nothing(environment):
 def test_colour_takes_no_cells(environment):
     columns, rows = [Column("a", style="bold"), Column("b")], [Row(("x", "y"))]
     plain = written(None, columns, rows)
-    assert [line.replace("\033[1m", "").replace("\033[2m", "").replace("\033[0m", "") for line in written(None, columns, rows, colour=True)] == plain
+    assert [
+        line.replace("\033[1m", "").replace("\033[2m", "").replace("\033[0m", "")
+        for line in written(None, columns, rows, colour=True)
+    ] == plain
 
 
 @pytest.mark.parametrize(("columns", "limit"), [("72", 72), ("0", None), ("wide", None), ("", None)])

@@ -317,6 +317,13 @@ def test_lf_after_bare_crs_opens_the_next_event() -> None:
     assert (event.raw, after.raw, after.data) == (b"data: a\r\r", b"\ndata: b\n\n", b"b")
 
 
+def test_only_the_lf_right_after_a_cr_belongs_to_it() -> None:
+    splitter = Splitter()
+    raws = [event.raw for chunk in (b"data: a\r\r", b"data: b\n\n", b"\n", b"c\n\r") for event in splitter.feed(chunk)]
+    assert raws == [b"data: a\r\r", b"data: b\n\n", b"\n"]
+    assert splitter.pending == b"c\n\r"
+
+
 @pytest.mark.parametrize("stream", [b"", b"data: a", b"data: a\n", BOM[:2], BOM, b"data: a\r"])
 def test_finish_returns_the_rest_and_starts_anew(stream: bytes) -> None:
     splitter = Splitter()

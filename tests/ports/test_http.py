@@ -351,8 +351,8 @@ def test_leaving_an_endless_stream_ends_it_at_once(host: Host, endless: tuple[st
         if host.color == "async":
             await asyncio.sleep(0)  # a generator left behind would be closed in a task, in the next turn
             await asyncio.sleep(0)
+        assert made == []
         await ports.close()
         return first
 
     assert host.run(use()).startswith(b"ping")
-    assert made == []

@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from aigw_middleware.testing.provider import FakeProvider
-from aigw_middleware.testing.script import Answer
+from aigw_middleware.testing import Answer, FakeProvider
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+INSTALLED_APPS = ["aigw_middleware.django"]  # for `manage.py check`, which then reads the gateway's configuration too
 MIDDLEWARE = [
     "aigw_middleware.django.GatewayMiddleware",  # first, so that every response passes through it
     "django.middleware.common.CommonMiddleware",
@@ -25,6 +25,4 @@ ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
 ROOT_URLCONF = "chat_service.urls"
 ASGI_APPLICATION = "chat_service.asgi.application"
 WSGI_APPLICATION = "chat_service.wsgi.application"
-INSTALLED_APPS: list[str] = []
-DATABASES: dict[str, object] = {}
 USE_TZ = True

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None, *, registry: Registry | None = None) -> 
     """Run the command line and return its exit code. `registry` takes the place of the one that gateways use."""
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        code = _run(arguments, registry)
+        code = _code(arguments, registry)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -42,6 +42,11 @@ def main(argv: list[str] | None = None, *, registry: Registry | None = None) -> 
         return PIPE_CLOSED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _code(arguments: Sequence[str], registry: Registry | None) -> int:
+    try:
+        return _run(arguments, registry)
     except SystemExit as end:  # argparse ends so: with 0 for --help, 2 for what it does not understand
         return end.code if isinstance(end.code, int) else USAGE
 

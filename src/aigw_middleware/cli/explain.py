@@ -30,6 +30,8 @@ MARKS: Final = {
 }
 """Short marks of the hooks, in the order of an exchange's life."""
 
+WITH_BODY: Final = ("POST", "PUT", "PATCH")
+
 STEP_COLUMNS: Final = (
     Column("#", right=True),
     Column("plug-in", style="bold"),
@@ -38,7 +40,7 @@ STEP_COLUMNS: Final = (
     Column("configuration"),
     Column("hooks"),
 )
-ABSENT_COLUMNS: Final = (Column("plug-in", style="bold"), Column("where"), Column("why"))
+ABSENT_COLUMNS: Final = (Column("plug-in", style="bold"), Column("where"), Column("why", prose=True))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="'NAME: VALUE'",
         action="append",
         default=[],
-        help="a header; may be repeated",
+        help="a header; may be repeated (without a content type, a request with a body has JSON)",
     )
     parser.add_argument("--host", default="", help="host that the request asks for")
     parser.add_argument("--client", metavar="IP", default=None, help="address of the connection's other end")
@@ -62,8 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Terminal, registry: Registry | None) -> int:
     """Explain. Raises Failed for a configuration with problems, and for arguments that make no request."""
     headers = [_header(text) for text in arguments.headers]
+    assumed = False
     if arguments.host:
         headers.insert(0, ("host", arguments.host))
+    if arguments.method.upper() in WITH_BODY and not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(("content-type", "application/json"))
+        assumed = True
     snapshot = load_or_fail(arguments.file, registry_for(arguments, registry))
     from ..addresses import parse_address
     from ..explain import explain
@@ -87,7 +93,7 @@ def run(arguments: argparse.Namespace, output: Terminal, registry: Registry | No
     if arguments.json:
         output.json({"ok": True, "file": arguments.file, **explanation.as_dict()})
     else:
-        show(explanation, output)
+        show(explanation, output, assumed="content-type: application/json" if assumed else "")
     return OK
 
 
@@ -101,14 +107,17 @@ def _header(text: str) -> tuple[str, str]:
 # ---------------------------------------------------------------------- for people
 
 
-def show(explanation: Explanation, output: Terminal) -> None:
-    """Write an explanation for a person."""
+def show(explanation: Explanation, output: Terminal, *, assumed: str = "") -> None:
+    """Write an explanation for a person; `assumed` is a header that the request is taken to have."""
     output.line(f"{explanation.method} {explanation.path}", "bold")
     if explanation.refusal.value:
         output.line(f"This request is refused with {explanation.refusal.value}, before any hook.", "bold red")
         output.line(explanation.refusal.why, indent=2)
         output.line("Below: the stack that it would have met otherwise.", "dim")
-    output.pairs(_facts(explanation))
+    facts = _facts(explanation)
+    if assumed:
+        facts.append(("assumed", assumed))
+    output.pairs(facts)
     if explanation.steps:
         inner = "the service" if explanation.direction == "inbound" else "the API"
         output.title(f"The stack: a request passes it downwards to {inner}, its answer upwards")
@@ -152,7 +161,8 @@ def _body(explanation: Explanation) -> str:
     if not body.read:
         return f"not read: {body.why}"
     where = f"read before {body.hook} of {explanation.steps[body.place - 1].name}" if body.place else "read"
-    return f"{where}, {body.why}; at most {body.limit:,} bytes; wanted by {', '.join(body.wanted_by)}"
+    wanted = f"; wanted by {', '.join(body.wanted_by)}" if body.wanted_by else ""
+    return f"{where}, {body.why}; at most {body.limit:,} bytes{wanted}"
 
 
 def _row(step: Step, explanation: Explanation) -> Row:

@@ -55,7 +55,8 @@ plugins:
       limit_by_header: x-mse-consumer
       limit_keys:
         - {key: bob, query_per_minute: 60}
-    # rules: # other settings for some requests: the first rule that matches is laid over `config`
+    # other settings for some requests: the first rule that matches is laid over `config`
+    # rules:
     #   - {match: {route: [chat]}, config: {limit_keys: [{key: bob, query_per_minute: 6}]}}
 
   - name: ai-statistics # tokens and timing of every LLM call, also of streamed ones

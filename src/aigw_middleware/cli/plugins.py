@@ -27,9 +27,9 @@ COLUMNS: Final = (
     Column("origin"),
     Column("for"),
     Column("extra"),
-    Column("what it does"),
+    Column("what it does", prose=True),
 )
-FIELD_COLUMNS: Final = (Column("key", style="bold"), Column("type"), Column("default"), Column("meaning"))
+FIELD_COLUMNS: Final = (Column("key", style="bold"), Column("type"), Column("default"), Column("meaning", prose=True))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,13 +94,8 @@ def _facts(name: str, registry: Registry) -> dict[str, Any]:
         "priority": cls.priority,
         "directions": sorted(direction.value for direction in cls.directions),
         "extra": cls.extra,
-        "description": _described(cls).partition("\n\n")[0].replace("\n", " "),
+        "description": inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].replace("\n", " "),
     }
-
-
-def _described(cls: type[Plugin[Any]]) -> str:
-    """Return a class's own docstring; that of the base class says nothing about it."""
-    return inspect.cleandoc(cls.__dict__.get("__doc__") or "")
 
 
 # ---------------------------------------------------------------------- one page
@@ -161,4 +156,4 @@ def _manual(cls: type[Plugin[Any]]) -> str:
         if isinstance(value, type) and issubclass(value, Plugin) and value.__module__ == module.__name__
     ]
     whole = inspect.cleandoc(module.__doc__ or "") if defined == [cls] else ""
-    return "\n\n".join(text for text in (_described(cls), whole) if text)
+    return "\n\n".join(text for text in (inspect.cleandoc(cls.__doc__ or ""), whole) if text)

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
 GAP: Final = "  "  # between two columns
-NARROWEST: Final = 8  # cells that a column is never squeezed below; a table that would need it is written as a list
+NARROWEST: Final = 8  # cells below which text is not indented, nor a second half written beside a first
+PROSE: Final = 36  # cells that a column of sentences has at least beside the others; else it stands below its row
+LONGEST: Final = 30  # cells up to which a word is not torn by a narrow column
 _EMOJI_STYLE: Final = "\ufe0f"  # makes the character before it an emoji, two cells wide
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -102,6 +104,8 @@ class Column:
     right: bool = False
     """Whether its cells, numbers for the most part, end at the same place."""
     style: str = ""
+    prose: bool = False
+    """Whether it holds sentences, which may stand below the row where there is no room at its side. The last one only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,26 +194,38 @@ class Terminal:
         used = [number for number in range(len(columns)) if any(line[number] for line in cells)]
         columns = [columns[number] for number in used]
         cells = [[line[number] for number in used] for line in cells]
+        below: list[str] = [""] * len(cells)
         sizes = self._sizes(columns, cells)
+        if sizes is None and len(columns) > 1 and columns[-1].prose:
+            columns = columns[:-1]
+            below = [line.pop() for line in cells]
+            sizes = self._sizes(columns, cells)
         if sizes is None:
-            self._list(columns, cells, rows)
+            self._list(columns, cells, below, rows)
             return
         self._cells(columns, [column.title for column in columns], sizes, "dim")
-        for line, row in zip(cells, rows, strict=True):
+        indent = min(sizes[0], len(GAP)) + len(GAP) if sizes else 0
+        for line, text, row in zip(cells, below, rows, strict=True):
             self._cells(columns, line, sizes, "")
+            if text:
+                self.line(text, indent=indent)
             for note in row.notes:
-                self.line(note, "dim", indent=(sizes[0] if sizes else 0) + len(GAP))
+                self.line(note, "dim", indent=indent)
 
     def _sizes(self, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int] | None:
         """Return the width of each column, the widest squeezed first; None when there is no room for a table."""
-        lines = [[column.title for column in columns], *cells]
-        sizes = [max(width(line[number]) for line in lines) for number in range(len(columns))]
+        sizes, least = [], []
+        for number, column in enumerate(columns):
+            texts = [column.title, *(line[number] for line in cells)]
+            sizes.append(max(map(width, texts)))
+            word = max(width(word) for text in texts for word in text.split(" "))
+            least.append(min(sizes[-1], max(PROSE, word) if column.prose else min(word, LONGEST)))
         if self.limit is None:
             return sizes
         room = self.limit - len(GAP) * (len(sizes) - 1)
         while sum(sizes) > room:
-            widest = max(range(len(sizes)), key=sizes.__getitem__)
-            if sizes[widest] <= NARROWEST:
+            widest = max(range(len(sizes)), key=lambda number: sizes[number] if sizes[number] > least[number] else 0)
+            if sizes[widest] <= least[widest]:
                 return None
             sizes[widest] -= 1
         return sizes
@@ -225,12 +241,14 @@ class Terminal:
                 parts.append(space + shown if column.right else shown + space)
             self.write(GAP.join(parts).rstrip())
 
-    def _list(self, columns: Sequence[Column], cells: Sequence[Sequence[str]], rows: Sequence[Row]) -> None:
-        for line, row in zip(cells, rows, strict=True):
+    def _list(
+        self, columns: Sequence[Column], cells: Sequence[Sequence[str]], below: Sequence[str], rows: Sequence[Row]
+    ) -> None:
+        for line, text, row in zip(cells, below, rows, strict=True):
             for column, cell in zip(columns, line, strict=True):
                 if cell:
                     self.line(f"{column.title}: {cell}", column.style)
-            for note in row.notes:
+            for note in (text, *row.notes) if text else row.notes:
                 self.line(note, "dim", indent=len(GAP))
             self.write("")
 

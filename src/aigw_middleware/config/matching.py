@@ -175,7 +175,7 @@ def _conditions(values: Iterable[tuple[Key, str]]) -> dict[Key, frozenset[Token]
     for key, value in values:
         conditions.setdefault(key, set()).add(_token(key[0], value))
     return {
-        key: frozenset([_ANYTHING] if _ANYTHING in tokens else tokens)
+        key: frozenset(tokens)
         for key, tokens in conditions.items()
         if key[0] != "domain" or _ANYTHING not in tokens  # every request has a domain, if an empty one
     }

@@ -55,7 +55,7 @@ class Server:
 
         try:
             asyncio.run(serve())
-        except BaseException as error:  # uvicorn exits the process when an app does not start; here that ends the thread
+        except BaseException as error:  # SystemExit too: so uvicorn ends when an app does not start
             self._failure = error
 
     def __enter__(self) -> Self:

@@ -24,6 +24,7 @@ from ..snapshot import ANY_ROUTE
 from .asgi_exchange import Serving
 
 if TYPE_CHECKING:
+    from ..explanation import Explanation
     from ..ports import Clock
     from ..runtime import Runtime
     from ..snapshot import Snapshot
@@ -132,6 +133,12 @@ class Gateway:
 
         blocking, asynchronous = transport_classes(module)
         return (blocking if sync else asynchronous)(inner, core=self.core)
+
+    def explain(self, method: str = "POST", path: str = "/", headers: Sequence[tuple[str, str]] = ()) -> Explanation:
+        """Say which plug-ins a request would meet, in which order, and why. Raises InvalidHeader."""
+        from ..explain import explain
+
+        return explain(self.core, method, path, headers)
 
     async def aclose(self) -> None:
         """Tear down what this event loop acquired."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ..around import Call, CallOutcome, DeadlineExceeded, Timers
 from ..errors import ClientLeft
 from ..flow import Mode
-from ..llm.view import recognise
 from ..pipeline import INTERNAL_ERROR, NO_ANSWER, ask_for_usage, ask_on_error, complete, refuse, run, wants_body
 from .asgi_response import UNSAFE_EXTENSIONS, Outbox
 
@@ -79,7 +78,6 @@ class Serving(Outbox):
             if refusal is not None:
                 exchange.decide("gateway", "refused", refusal.code)
                 return refusal
-            exchange.llm = recognise(exchange)
         if not stack.late:
             return None
         result = run(stack.late if exchange.llm is not None else stack.late_plain, exchange)
@@ -182,15 +180,12 @@ class Serving(Outbox):
         flow, error = self._flow, self.exchange.error
         if not isinstance(error, DeadlineExceeded) or self._over:
             return
-        self._stopped = True
         call = self.exchange.llm
         if flow is not None and flow.mode is Mode.EVENTS and call is not None:
+            self._stopped = True
             text = call.dialect.error_event(504, "deadline_exceeded", f"The answer was cut off: {error}.")
             await self._out(flow.tail() + text, False)
-            await self._finish("failed")
-            return
         await self._finish("failed")
-        raise error
 
     # ------------------------------------------------------------------ errors and the end
 

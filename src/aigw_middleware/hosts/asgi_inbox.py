@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientLeft
+from ..llm.view import body_loaded
 from ..pipeline import TOO_LARGE
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Inbox:
                 break
         self.body = chunks[0] if len(chunks) == 1 and type(chunks[0]) is bytes else b"".join(chunks)
         self._finished_reading = True
-        request.load(self.body)
+        body_loaded(self._exchange, self.body)
         return None
 
     def rewind(self) -> None:

@@ -16,7 +16,7 @@ from ..around import Call, CallOutcome, DeadlineExceeded, Timers, held_by
 from ..exchange import Exchange, Refusal, Reply, Response
 from ..flow import Flow, Mode
 from ..headers import Headers, RawHeaders
-from ..llm.view import recognise
+from ..llm.view import body_loaded
 from ..pipeline import (
     INTERNAL_ERROR,
     NO_ANSWER,
@@ -212,8 +212,7 @@ class Pulling:
             if body is None:
                 exchange.decide("gateway", "refused", TOO_LARGE.code)
                 return TOO_LARGE
-            exchange.request.load(body)
-            exchange.llm = recognise(exchange)
+            body_loaded(exchange, body)
         if not stack.late:
             return None
         result = run(stack.late if exchange.llm is not None else stack.late_plain, exchange)

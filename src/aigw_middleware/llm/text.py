@@ -199,9 +199,15 @@ class StreamFlow:
             return b""
         tail = self._splitter.finish()
         if self._observe_only:
+            if tail is not None and tail.complete:
+                self._account(tail)
             return b""
         try:
-            self._flush(None)
+            if tail is not None and tail.complete:  # its last line end could have been half of one more
+                self._event(tail)
+                tail = None
+            if not self.finished:
+                self._flush(None)
         except _Finished as finished:
             self._finish(finished, None, ())
         except _Denied as denied:

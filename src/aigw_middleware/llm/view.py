@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .dialects import DIALECTS, Dialect, Slot
 
 if TYPE_CHECKING:
-    from ..exchange import Exchange
+    from ..exchange import Exchange, Request
 
 
 class Uncovered(Exception):
@@ -18,10 +18,10 @@ class Uncovered(Exception):
 class LlmCall:
     """The LLM call of an exchange. Reading its body raises InvalidJSON, its texts Uncovered."""
 
-    __slots__ = ("_reason", "asked_for_usage", "dialect", "exchange")
+    __slots__ = ("_reason", "asked_for_usage", "dialect", "request")
 
-    def __init__(self, exchange: Exchange, dialect: Dialect) -> None:
-        self.exchange = exchange
+    def __init__(self, request: Request, dialect: Dialect) -> None:
+        self.request = request
         self.dialect = dialect
         self._reason: str | None = None
         self.asked_for_usage = False
@@ -30,16 +30,16 @@ class LlmCall:
     @property
     def body(self) -> Any:
         """The request's JSON; change it through the methods here or `exchange.request.edit()`."""
-        return self.exchange.request.json
+        return self.request.json
 
     @property
     def uncovered(self) -> str:
         """Why the request cannot be read; empty when it can."""
         if self._reason is None:
-            coding = self.exchange.request.headers.get_bytes(b"content-encoding")
+            coding = self.request.headers.get_bytes(b"content-encoding")
             if coding is not None and coding.strip().lower() != b"identity":
                 self._reason = "the request body has a content coding"
-            elif not self.exchange.request.loaded:
+            elif not self.request.loaded:
                 self._reason = "the request body was not loaded"
             else:
                 self._reason = self.dialect.readable(self.body)
@@ -53,11 +53,11 @@ class LlmCall:
     @property
     def model(self) -> str:
         """The model the caller asks for; empty when none is named."""
-        return self.dialect.model(self.body) if self.exchange.request.loaded and not self._coded else ""
+        return self.dialect.model(self.body) if self.request.loaded and not self._coded else ""
 
     @property
     def _coded(self) -> bool:
-        return self.exchange.request.headers.get_bytes(b"content-encoding") is not None
+        return self.request.headers.get_bytes(b"content-encoding") is not None
 
     @property
     def streams(self) -> bool:
@@ -72,12 +72,12 @@ class LlmCall:
 
     def replace(self, slot: Slot, text: str) -> None:
         """Put another text in a place of the request."""
-        self.exchange.request.edit()
+        self.request.edit()
         slot.container[slot.key] = text
 
     def insert(self, messages: Sequence[tuple[str, str]], *, at_end: bool = False) -> None:
         """Put `(role, text)` messages before or after the conversation. Raises Uncovered."""
-        if self.uncovered or not self.dialect.insert(self.exchange.request.edit(), messages, at_end=at_end):
+        if self.uncovered or not self.dialect.insert(self.request.edit(), messages, at_end=at_end):
             raise Uncovered(self.uncovered or "the call has no conversation")
 
 
@@ -88,7 +88,7 @@ def recognise(exchange: Exchange) -> LlmCall | None:
     if setting == "none" or request.method != "POST":
         return None
     if setting != "auto":
-        return LlmCall(exchange, DIALECTS[setting])
+        return LlmCall(request, DIALECTS[setting])
     dialect = exchange.snapshot.dialects.of_path(request.path)
     if dialect is None and request.loaded and is_json(request.headers.get_bytes(b"content-type")):
         try:
@@ -96,7 +96,15 @@ def recognise(exchange: Exchange) -> LlmCall | None:
         except ValueError:
             return None
         dialect = next((known for known in DIALECTS.values() if known.recognises(body)), None)
-    return LlmCall(exchange, dialect) if dialect is not None else None
+    return LlmCall(request, dialect) if dialect is not None else None
+
+
+def body_loaded(exchange: Exchange, data: bytes) -> None:
+    """Take the request's body, and recognise the LLM call that only its body tells of."""
+    exchange.request.load(data)
+    exchange.llm = recognise(exchange)
+    if "meter" in exchange.__dict__:
+        exchange.meter.call = exchange.llm
 
 
 def may_be_llm(exchange: Exchange) -> bool:

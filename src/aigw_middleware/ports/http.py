@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Wire(Protocol):
     """What differs between the two colours."""
 
-    def build(self, *args: Any, **kwargs: Any) -> httpx.Request: ...
-    async def send(self, request: httpx.Request) -> httpx.Response: ...
+    def client(self) -> Any: ...
+    async def send(self, client: Any, request: httpx.Request) -> httpx.Response: ...
     def pieces(self, response: httpx.Response) -> Any: ...
     async def next(self, pieces: Any) -> bytes: ...
     async def end(self, response: httpx.Response, pieces: Any) -> None: ...
@@ -48,8 +48,8 @@ class AsyncWire:
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def build(self, *args: Any, **kwargs: Any) -> httpx.Request:
-        """Return a request."""
+    def client(self) -> httpx.AsyncClient:
+        """Return the client, made now if there is none. Raises RuntimeError in another loop than the first time."""
         loop = asyncio.get_running_loop()
         if self._client is None:
             import httpx
@@ -58,11 +58,11 @@ class AsyncWire:
             self._loop = loop
         elif self._loop is not loop:
             raise RuntimeError("these ports belong to another event loop: each needs ports of its own")
-        return self._client.build_request(*args, **kwargs)
+        return self._client
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
         """Return the answer as soon as its headers are here."""
-        return await cast("httpx.AsyncClient", self._client).send(request, stream=True)
+        return await client.send(request, stream=True)
 
     def pieces(self, response: httpx.Response) -> AsyncIterator[bytes]:
         """Return the iterator of the body."""
@@ -106,18 +106,18 @@ class BlockingWire:
         self._client: httpx.Client | None = None
         self._lock = threading.Lock()
 
-    def build(self, *args: Any, **kwargs: Any) -> httpx.Request:
-        """Return a request."""
+    def client(self) -> httpx.Client:
+        """Return the client, made now if there is none."""
         with self._lock:
             if self._client is None:
                 import httpx
 
                 self._client = httpx.Client(**_options(self._transport))
-            return self._client.build_request(*args, **kwargs)
+            return self._client
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
         """Return the answer as soon as its headers are here."""
-        return cast("httpx.Client", self._client).send(request, stream=True)
+        return client.send(request, stream=True)
 
     def pieces(self, response: httpx.Response) -> Iterator[bytes]:
         """Return the iterator of the body."""
@@ -225,9 +225,10 @@ class WireStream:
         import httpx
 
         try:
-            request = self._wire.build(**self._arguments)
+            client = self._wire.client()
+            request = client.build_request(**self._arguments)
             self._server = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
-            response = await self._wire.send(request)
+            response = await self._wire.send(client, request)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise self._translated(error) from None
         self._response = response

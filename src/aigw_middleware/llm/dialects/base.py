@@ -47,7 +47,7 @@ class Piece:
 class Delta:
     """What a stream event carries, read without building the whole object."""
 
-    __slots__ = ("error", "finished", "model", "pieces", "usage", "usage_only")
+    __slots__ = ("calls", "error", "finished", "identifier", "model", "pieces", "usage", "usage_only")
 
     def __init__(
         self,
@@ -57,6 +57,8 @@ class Delta:
         model: str | None,
         error: bool = False,
         usage_only: bool = False,
+        identifier: str | None = None,
+        calls: Sequence[tuple[int, int, str, str]] = (),
     ) -> None:
         self.pieces = pieces
         self.finished = finished
@@ -64,6 +66,9 @@ class Delta:
         self.usage = usage
         self.model = model
         self.error = error
+        self.identifier = identifier
+        self.calls = calls
+        """Tool calls that begin: `(choice, part, id, name)`."""
         self.usage_only = usage_only
         """Carries usage and nothing else: the event that a stream has only because usage was asked for."""
 
@@ -109,6 +114,10 @@ class Dialect:
 
     def answer_texts(self, body: Any) -> Iterator[Slot]:
         """Yield every text of a whole answer."""
+        yield from ()
+
+    def answer_calls(self, body: Any) -> Iterator[tuple[int, int, str, str]]:
+        """Yield the tool calls of a whole answer: `(choice, part, id, name)`."""
         yield from ()
 
     def usage(self, body: Any) -> Usage | None:

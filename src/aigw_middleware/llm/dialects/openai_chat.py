@@ -29,11 +29,13 @@ _ABSENT = msgspec.Raw(b"null")
 
 class _Function(msgspec.Struct):
     arguments: str | None = None
+    name: str | None = None
 
 
 class _ToolCall(msgspec.Struct):
     index: int = 0
     function: _Function | None = None
+    id: str | None = None
 
 
 class _Delta(msgspec.Struct):
@@ -55,6 +57,7 @@ class _Chunk(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
     model: str | None = None
+    id: str | None = None
 
 
 _read_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -153,6 +156,15 @@ class OpenAIChat(Dialect):
                 if isinstance(function, dict) and isinstance(function.get("arguments"), str):
                     yield Slot(function, "arguments", "tool_arguments", index, "assistant", _TOOL + number)
 
+    def answer_calls(self, body: Any) -> Iterator[tuple[int, int, str, str]]:
+        for position, choice in enumerate(_dicts(body.get("choices") if isinstance(body, dict) else None)):
+            message = choice.get("message")
+            for number, call in enumerate(_dicts(message.get("tool_calls") if isinstance(message, dict) else None)):
+                function = call.get("function")
+                name = function.get("name") if isinstance(function, dict) else None
+                if isinstance(name, str):
+                    yield position, _TOOL + number, str(call.get("id") or ""), name
+
     def usage(self, body: Any) -> Usage | None:
         return _usage(body.get("usage")) if isinstance(body, dict) else None
 
@@ -173,6 +185,7 @@ class OpenAIChat(Dialect):
             return None
         pieces: list[Piece] = []
         finished: list[int] = []
+        calls: list[tuple[int, int, str, str]] = []
         for choice in chunk.choices or ():
             delta = choice.delta
             if delta is not None:
@@ -185,6 +198,8 @@ class OpenAIChat(Dialect):
                 if delta.refusal:
                     pieces.append(Piece(choice.index, "refusal", 0, delta.refusal))
                 for call in delta.tool_calls or ():
+                    if call.function is not None and call.function.name:
+                        calls.append((choice.index, _TOOL + call.index, call.id or "", call.function.name))
                     if call.function is not None and call.function.arguments:
                         pieces.append(
                             Piece(choice.index, "tool_arguments", _TOOL + call.index, call.function.arguments)
@@ -201,6 +216,8 @@ class OpenAIChat(Dialect):
             chunk.model,
             error=chunk.error is not _ABSENT and bytes(chunk.error) != b"null",
             usage_only=usage is not None and not chunk.choices,
+            identifier=chunk.id,
+            calls=calls,
         )
 
     def ends(self, event: Event) -> bool:

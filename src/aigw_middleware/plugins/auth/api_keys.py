@@ -53,8 +53,6 @@ class ApiKey:
     @classmethod
     def of(cls, value: object, *, local: bool = True) -> ApiKey:
         """Read a key, `env:NAME`, `file:path`, `sha256:<hex>` or `hmac-sha256:<hex>`. Raises ValueError."""
-        if isinstance(value, cls):
-            return value
         secret = read_secret(value, local=local) if isinstance(value, str) else value
         if not isinstance(secret, Secret):
             raise ValueError("should be a key, `env:NAME`, `file:path`, `sha256:<hex>` or `hmac-sha256:<hex>`")

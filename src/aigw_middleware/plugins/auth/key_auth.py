@@ -5,13 +5,14 @@
         config:
           keys: [x-api-key, authorization]
           consumers:
-            - {name: alice, credential: "sha256:4c806362b613f7496abf284146efd31da90e4b16169fe001841ca17290f427c4"}
+            - {name: alice, credential: "sha256:1ac111f493526f44cc719be37a020b6640948a3e7f363ca84cb377be0c45f3ca"}
             - {name: bob, credentials: ["env:BOB_KEY", "env:BOB_OLD_KEY"]}
 
 A key is looked for under each name in turn: in the header (a `Bearer ` before it is taken off), in the query, in the
 cookie; the first that is known decides. `X-HI-ORIGINAL-AUTH`, in which a gateway in front keeps an `Authorization` that
-it replaced, is looked at last. Keys are kept as digests only. Without `consumers` and `credentials` those consumers
-count that are declared at the top of the configuration with credentials for `key-auth`.
+it replaced, is looked at last. Keys are kept as digests only; the one above is of `alice-example-key-0123`. Without
+`consumers` and `credentials` those consumers count that are declared at the top of the configuration with credentials
+for `key-auth`.
 """
 
 from __future__ import annotations

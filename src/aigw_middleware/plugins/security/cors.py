@@ -19,6 +19,7 @@ of version 2.0.1 of the compatible plug-in, and the keywords of Starlette's CORS
 from __future__ import annotations
 
 import re
+from typing import TypeAlias
 
 from pydantic import field_validator, model_validator
 
@@ -27,14 +28,14 @@ from ...exchange import Exchange, Reply, Request, Response
 from ...headers import Headers, RawHeaders, header_name
 from ...plugin import INBOUND, Field, Plugin, PluginConfig, Stage
 from ..patterns import compile_pattern
-from .origins import OriginPattern, canonical_origin, is_own_origin, written_origin
+from .origins import OriginPattern, canonical_origin, is_origin, is_own_origin, written_origin
+
+Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 VERSION = b"2.0.1"
 _VARY = (b"vary", b"Origin")
 _VARY_PREFLIGHT = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 _ALLOW_ORIGIN = b"access-control-allow-origin"
-_METHOD, _HEADERS = b"access-control-request-method", b"access-control-request-headers"
-_PRIVATE_NETWORK = b"access-control-request-private-network"
 _REPLACED = frozenset(
     {
         _ALLOW_ORIGIN,
@@ -145,9 +146,13 @@ class Cors(Plugin[CorsConfig]):
         self._patterns = tuple(OriginPattern(pattern) for pattern in config.allow_origin_patterns)
         self._regex = compile_pattern(config.allow_origin_regex) if config.allow_origin_regex is not None else None
         methods = {method.upper() for method in config.allow_methods}
-        self._methods = None if "*" in methods else frozenset(methods | ({"HEAD"} if "GET" in methods else set()))
+        if "GET" in methods:
+            methods.add("HEAD")
+        self._methods = None if "*" in methods else frozenset(methods)
+        self._asked = None if "*" in methods else frozenset(method.encode() for method in methods)
         headers = {name.lower().encode() for name in config.allow_headers}
-        self._headers = None if b"*" in headers else frozenset(headers)
+        self._any_header = b"*" in headers
+        self._headers = frozenset() if self._any_header else frozenset(headers)
         self._compile_fields(origins)
 
     def _compile_fields(self, origins: tuple[str, ...]) -> None:
@@ -158,28 +163,42 @@ class Cors(Plugin[CorsConfig]):
         exposing = [(b"access-control-expose-headers", exposed)] if exposed else []
         # `Vary` is the last field of each: where a response has one already, it is merged instead.
         self._marks = (*credentials, *exposing, *self._trace, _VARY)
-        self._unmarked = (*self._trace, _VARY)
+        self._unmarked: Fields = (*self._trace, _VARY)
         written = [b"null" if origin == "null" else written_origin(origin) for origin in origins if origin != "*"]
-        self._known = {origin: ((_ALLOW_ORIGIN, origin), *self._marks) for origin in written if origin is not None}
-        self._allowed_methods = ", ".join(method.upper() for method in config.allow_methods).encode()
-        self._allowed_headers = ", ".join(config.allow_headers).encode()
+        self._known: dict[bytes, Fields] = {
+            origin: ((_ALLOW_ORIGIN, origin), *self._marks) for origin in written if origin is not None
+        }
+        methods = ", ".join(method.upper() for method in config.allow_methods).encode()
+        allowing = [(b"access-control-allow-methods", methods)] if self._asked is not None else []
+        self._allowed_headers = b"" if self._any_header else ", ".join(config.allow_headers).encode()
         max_age = (b"access-control-max-age", str(config.max_age).encode())
-        self._preflight_fields = (*credentials, max_age, *self._trace, _VARY_PREFLIGHT)
+        self._preflight_fields = (*allowing, *credentials, max_age, *self._trace, _VARY_PREFLIGHT)
 
     def on_request(self, exchange: Exchange) -> Reply | None:
         request = exchange.request
         if request.method != "OPTIONS":
             return None
-        origin, method = request.headers.get_bytes(b"origin"), request.headers.get_bytes(_METHOD)
+        origin = method = b""
+        names: list[bytes] = []
+        private = False
+        for name, value in request.headers.raw:
+            if name == b"origin":
+                origin = value
+            elif name == b"access-control-request-method":
+                method = value
+            elif name == b"access-control-request-headers":
+                names += [part.strip() for part in value.split(b",") if part and not part.isspace()]
+            elif name == b"access-control-request-private-network":
+                private = value == b"true"
         if not origin or not method or is_own_origin(request, origin):
             return None
         reply = Reply(204)
-        reply.headers = self._preflight(request.headers, origin, method)
+        reply.headers = self._preflight(origin, method, names, private)
         return reply
 
     def on_response(self, exchange: Exchange) -> None:
-        if exchange.response is not None:
-            self._mark(exchange.request, exchange.response.headers)
+        assert exchange.response is not None
+        self._mark(exchange.request, exchange.response.headers)
 
     def on_refusal(self, exchange: Exchange, response: Response) -> None:
         self._mark(exchange.request, response.headers)
@@ -189,7 +208,12 @@ class Cors(Plugin[CorsConfig]):
     def _mark(self, request: Request, headers: Headers) -> None:
         """Put the policy's fields on a response, in place of those that the service sent."""
         origin = request.headers.get_bytes(b"origin")
-        fields = self._unmarked if not origin else self._fields(request, origin)
+        if not origin:
+            fields = self._unmarked
+        elif self._methods is None or request.method in self._methods:
+            fields = self._known.get(origin) or self._judge(request, origin)
+        else:
+            fields = self._not_allowed(b"the method is not allowed")
         for name, _ in headers.raw:
             if name in _MET_RARELY:
                 headers.remove_all(_REPLACED)
@@ -199,61 +223,46 @@ class Cors(Plugin[CorsConfig]):
                 break
         headers.extend_trusted(fields)
 
-    def _fields(self, request: Request, origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        """Return the fields for a request of `origin`; without those of CORS where that is not allowed."""
-        if self._methods is not None and request.method not in self._methods:
-            reason = b"the method is not allowed"
-        else:
-            fields = self._known.get(origin)
-            if fields is None and self._allows(origin):
-                fields = ((_ALLOW_ORIGIN, origin), *self._marks)
-            if fields is not None:
-                return self._unmarked if is_own_origin(request, origin) else fields
-            reason = b"the origin is not allowed"
+    def _judge(self, request: Request, origin: bytes) -> Fields:
+        """Return the fields for an origin that is not listed as it is written."""
+        if not self._allows(origin):
+            return self._not_allowed(b"the origin is not allowed")
+        return self._unmarked if is_own_origin(request, origin) else ((_ALLOW_ORIGIN, origin), *self._marks)
+
+    def _not_allowed(self, reason: bytes) -> Fields:
         return ((b"x-cors-trace", reason), *self._unmarked) if self._trace else self._unmarked
 
     def _allows(self, origin: bytes) -> bool:
         """Judge an origin that is not listed as it is written. `null` is none: it must be listed."""
+        if self._any_origin:
+            return is_origin(origin)
         parsed = canonical_origin(origin)
         if parsed is None:
             return False
-        if self._any_origin or parsed.text in self._known:
-            return True
-        if any(pattern.matches(parsed) for pattern in self._patterns):
+        if parsed.text in self._known or any(pattern.matches(parsed) for pattern in self._patterns):
             return True
         return self._regex is not None and self._regex.fullmatch(origin.decode("latin-1")) is not None
 
     # ------------------------------------------------------------------ preflight requests
 
-    def _preflight(self, headers: Headers, origin: bytes, method: bytes) -> RawHeaders:
+    def _preflight(self, origin: bytes, method: bytes, names: list[bytes], private: bool) -> RawHeaders:
         """Return the fields that answer a preflight; where it is not allowed, none of CORS."""
-        asked = [name.strip() for line in headers.get_all("access-control-request-headers") for name in line.split(",")]
-        names = [name.encode("latin-1") for name in asked if name]
         reason = b""
+        more = [name for name in names if name.lower() not in self._headers]
         if origin not in self._known and not self._allows(origin):
             reason = b"the origin is not allowed"
-        elif not _TOKEN.match(method) or not (self._methods is None or method.decode().upper() in self._methods):
+        elif (self._asked is not None and method.upper() not in self._asked) or not _TOKEN.match(method):
             reason = b"the method is not allowed"
-        elif not all(_TOKEN.match(name) and self._may_send(name.lower()) for name in names):
+        elif more and not all(_TOKEN.match(name) if self._any_header else name.lower() in _SAFELISTED for name in more):
             reason = b"a header is not allowed"
         if reason:
             return [*([(b"x-cors-trace", reason)] if self._trace else []), *self._trace, _VARY_PREFLIGHT]
-        fields: RawHeaders = [(_ALLOW_ORIGIN, origin)]
-        fields.append((b"access-control-allow-methods", method if self._methods is None else self._allowed_methods))
-        answered = self._answer_headers(names)
-        if answered:
-            fields.append((b"access-control-allow-headers", answered))
-        if self.config.allow_private_network and headers.get_bytes(_PRIVATE_NETWORK) == b"true":
+        fields: RawHeaders = [(_ALLOW_ORIGIN, origin), *self._preflight_fields]
+        if self._asked is None:
+            fields.append((b"access-control-allow-methods", method))
+        if more or self._allowed_headers:
+            allowed = b", ".join([self._allowed_headers, *more] if self._allowed_headers else more)
+            fields.append((b"access-control-allow-headers", allowed))
+        if private and self.config.allow_private_network:
             fields.append((b"access-control-allow-private-network", b"true"))
-        fields.extend(self._preflight_fields)
         return fields
-
-    def _may_send(self, name: bytes) -> bool:
-        return self._headers is None or name in self._headers or name in _SAFELISTED
-
-    def _answer_headers(self, names: list[bytes]) -> bytes:
-        """Return what was asked for under `*`, else the list, and what always may be sent where it was asked for."""
-        if self._headers is None:
-            return b", ".join(names)
-        more = [name for name in names if name.lower() not in self._headers]
-        return b", ".join([self._allowed_headers, *more] if self._allowed_headers else more)

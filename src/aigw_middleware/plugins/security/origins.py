@@ -25,6 +25,11 @@ class Origin(NamedTuple):
     """The port in force; None for schemes that have none unless it is written."""
 
 
+def is_origin(value: bytes) -> bool:
+    """Return whether `value` is written as an origin; `null` is none."""
+    return _ORIGIN.match(value.lower()) is not None
+
+
 def canonical_origin(value: bytes) -> Origin | None:
     """Return what `value` is as an origin; None if it is none, as `null` is none."""
     match = _ORIGIN.match(value.lower())
@@ -44,7 +49,7 @@ def canonical_origin(value: bytes) -> Origin | None:
 def is_own_origin(request: Request, origin: bytes) -> bool:
     """Return whether `origin` is that of the service itself, as the request names it."""
     host = request.headers.get_bytes(b"host")
-    if not host or host.partition(b":")[0] not in origin:
+    if not host or host.partition(b":")[0].lower() not in origin.lower():  # as nearly always
         return False
     own = canonical_origin(request.scheme.encode("latin-1", "replace") + b"://" + host)
     return own is not None and own == canonical_origin(origin)

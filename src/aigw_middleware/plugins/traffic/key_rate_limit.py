@@ -126,7 +126,8 @@ class KeyRateLimit(Plugin[KeyRateLimitConfig]):
         return self._judge(exchange, bucket, answers)
 
     def on_response(self, exchange: Exchange) -> None:
-        if self._shows and exchange.response is not None:
+        if self._shows:
+            assert exchange.response is not None
             self._tell(exchange, exchange.response.headers)
 
     def on_refusal(self, exchange: Exchange, response: Response) -> None:

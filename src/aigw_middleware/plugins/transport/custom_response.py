@@ -121,8 +121,7 @@ class CustomResponse(Plugin[CustomResponseConfig]):
         return self._at_once
 
     def on_response(self, exchange: Exchange) -> Reply | None:
-        if exchange.response is None:
-            return None
+        assert exchange.response is not None
         return self._replies.get(exchange.response.status, self._otherwise)
 
 

@@ -1,0 +1,26 @@
+"""Times an import in a process of its own: `python -m bench.startup MODULE [CONFIGURATION]` prints milliseconds of CPU.
+
+With a configuration (a JSON file) a gateway is built from it after the import, and timed with it.
+"""
+
+import sys
+import time
+
+
+def main() -> None:
+    """Import what is named, and nothing before it that it would have to import itself."""
+    module, *configuration = sys.argv[1:]
+    begun = time.process_time_ns()
+    __import__(module)
+    if configuration:
+        from aigw_middleware import Gateway
+
+        async def service(scope: object, receive: object, send: object) -> None:
+            """Is never called."""
+
+        Gateway(service, configuration[0])
+    print((time.process_time_ns() - begun) / 1e6)
+
+
+if __name__ == "__main__":
+    main()

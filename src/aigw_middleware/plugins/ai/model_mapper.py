@@ -1,0 +1,141 @@
+"""Replace the model that a caller asks for.
+
+    plugins:
+      - name: model-mapper
+        config:
+          model_mapping: {"gpt-4o": qwen-max, "gpt-4o-mini*": qwen-turbo, "gpt-*": qwen-plus, "*": ""}
+
+An exact name wins, then the longest prefix, then `*`; an empty target keeps what the caller asked for, and a missing model
+counts as the empty name. The final name goes into a header too, so that whatever stands behind can route by it. This
+works on the JSON body of any API whose path ends in one of the suffixes; bodies of other types pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import field_validator
+
+from ...exchange import Exchange
+from ...headers import Headers, InvalidHeader
+from ...llm.view import Uncovered, is_json
+from ...plugin import Field, Plugin, PluginConfig, Stage
+
+SUFFIXES = (
+    "/completions",
+    "/embeddings",
+    "/images/generations",
+    "/audio/speech",
+    "/fine_tuning/jobs",
+    "/moderations",
+    "/image-synthesis",
+    "/video-synthesis",
+    "/rerank",
+    "/messages",
+    "/responses",
+)
+
+
+class ModelMapperConfig(PluginConfig):
+    """Which name stands for which."""
+
+    model_key: str = Field("model", description="Member of the body that names the model; `a.b` for one inside another.")
+    model_mapping: dict[str, str] = Field(
+        {}, description="Model by model asked for: exact, `prefix*` or `*`. An empty model keeps what was asked for."
+    )
+    enable_on_path_suffix: tuple[str, ...] = Field(SUFFIXES, description="Ends of the paths it works on; `*`: all paths.")
+    model_to_header: str = Field(
+        "x-higress-llm-model-final", description="Request header that receives the final model; empty: none."
+    )
+
+    @field_validator("model_key")
+    @classmethod
+    def _no_empty_member(cls, value: str) -> str:
+        if not all(value.split(".")):
+            raise ValueError("should be the name of a member, such as `model` or `request.model`")
+        return value
+
+    @field_validator("model_mapping")
+    @classmethod
+    def _star_at_the_end(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if "*" in name[:-1]:
+                raise ValueError(f"{name!r} has a `*` that is not its end: only `prefix*` and `*` are patterns")
+        return value
+
+    @field_validator("model_to_header")
+    @classmethod
+    def _is_a_header(cls, value: str) -> str:
+        if value:
+            Headers([]).add(value, "")
+        return value
+
+
+class ModelMapper(Plugin[ModelMapperConfig]):
+    """Map the model named in the request's body to another one."""
+
+    name, stage, priority = "model-mapper", Stage.AUTHENTICATION, 800
+
+    def compile(self) -> None:
+        config = self.config
+        *self._path, self._key = config.model_key.split(".")
+        mapping = config.model_mapping
+        self._exact = {name: target for name, target in mapping.items() if not name.endswith("*")}
+        self._prefixes = {name[:-1]: target for name, target in mapping.items() if name.endswith("*")}
+        self._lengths = sorted({len(prefix) for prefix in self._prefixes}, reverse=True)
+        self._suffixes = tuple("" if suffix == "*" else suffix for suffix in config.enable_on_path_suffix)
+        self._header = config.model_to_header
+
+    def wants_body(self, exchange: Exchange) -> bool:
+        request = exchange.request
+        return request.path.endswith(self._suffixes) and is_json(request.headers.get_bytes(b"content-type"))
+
+    def on_request_body(self, exchange: Exchange) -> None:
+        request = exchange.request
+        if not request.body:
+            return
+        if request.headers.get_bytes(b"content-encoding") not in (None, b"identity"):
+            raise Uncovered("the request body has a content coding")
+        if type(request.json) is not dict:
+            return
+        asked = self._holder(request.json).get(self._key)
+        model = asked if isinstance(asked, str) else ""
+        target = self._target(model)
+        if target and target != model:
+            self._holder(request.edit(), make=True)[self._key] = target
+            exchange.decide(self, "changed", f"model: {target}")
+        if self._header:
+            self._publish(exchange, target or model)
+
+    def _target(self, model: str) -> str:
+        """Return what stands for `model`; empty: itself."""
+        exact = self._exact.get(model)
+        if exact is not None:
+            return exact
+        for length in self._lengths:
+            target = self._prefixes.get(model[:length])
+            if target is not None:
+                return target
+        return ""
+
+    def _holder(self, body: dict[str, Any], *, make: bool = False) -> dict[str, Any]:
+        """Return the object that has the model as a member; an empty one where there is none, put there with `make`."""
+        holder = body
+        for name in self._path:
+            inner = holder.get(name)
+            if not isinstance(inner, dict):
+                inner = {}
+                if make:
+                    holder[name] = inner
+            holder = inner
+        return holder
+
+    def _publish(self, exchange: Exchange, model: str) -> None:
+        headers = exchange.request.headers
+        try:
+            if model:
+                headers.set(self._header, model.encode("utf-8", "surrogateescape"))
+                return
+        except InvalidHeader:
+            exchange.decide(self, "skipped", f"the model is no value for header {self._header}")
+        headers.remove(self._header)  # what a caller put there is not ours

@@ -1,0 +1,155 @@
+"""`timeout`: who waits how long, what the caller gets then, and that nobody pays for what is not configured."""
+
+import asyncio
+import math
+from typing import Any
+
+import pytest
+
+from aigw_middleware.exchange import Exchange
+from aigw_middleware.hosts.wsgi import WSGIGateway
+from aigw_middleware.plugins.traffic.timeout import Timeout
+from aigw_middleware.testing.asgi_exchange import AsgiExchange
+from aigw_middleware.testing.script import Answer
+from aigw_middleware.testing.wsgi_exchange import wsgi_exchange
+from tests.plugins.chat import CUTS, PATH, Chat, events, example, finishes, problems, question, said
+
+PROBLEM = "upstream request timeout"
+
+
+def timeout(**config: Any) -> dict[str, Any]:
+    """The entry of a configuration."""
+    return {"name": "timeout", "config": config}
+
+
+def waited(chat: Chat, body: Any, *steps: float, **options: Any) -> AsgiExchange:
+    """Ask, and let virtual time pass whenever the provider waits; the loop's own timers are moved along with it."""
+
+    async def run() -> AsgiExchange:
+        loop = asyncio.get_running_loop()
+        began = chat.clock.monotonic()
+        loop.time = lambda: chat.clock.monotonic() - began  # type: ignore[method-assign]
+        asking = asyncio.create_task(chat.asked(body, **options))
+        for step in steps:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            chat.clock.advance(step)
+        return await asking
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("config", "answer", "steps", "status", "reason"),
+    [
+        ({"first_byte": 5}, Answer("x", delay_response=math.inf), (4.9, 0.2), 504, "no answer within 5 s"),
+        ({"first_byte": "500ms"}, Answer("x", delay_response=math.inf), (0.4, 0.2), 504, "no answer within 0.5 s"),
+        ({"total": 3}, Answer("x", delay_response=math.inf), (2.9, 0.2), 504, "no complete answer within 3 s"),
+        ({"total": 3, "first_byte": 5}, Answer("x", delay_response=math.inf), (3.1,), 504, "no complete answer within 3 s"),
+        ({"first_byte": 5}, Answer("x", delay_response=4), (4.1,), 200, ""),
+        ({"idle": 1}, Answer("x", delay_response=4), (4.1,), 200, ""),
+        ({}, Answer("x", delay_response=4), (4.1,), 200, ""),
+    ],
+)
+def test_before_the_answer(
+    config: dict[str, Any], answer: Answer, steps: tuple[float, ...], status: int, reason: str
+) -> None:
+    chat = Chat(timeout(**config), answers=[answer])
+    answered = waited(chat, question(), *steps)
+    assert answered.status == status
+    if status == 504:
+        assert answered.json()["error"] == {
+            "message": PROBLEM,
+            "type": "server_error",
+            "param": None,
+            "code": "upstream_timeout",
+        }
+        assert chat.records[0] == ("timeout", "refused", f"504 upstream_timeout: {reason}")
+        assert (chat.exchange.outcome, chat.exchange.answered_by) == ("refused", "timeout")
+        assert answered.exception is None
+
+
+@CUTS
+def test_a_stream_that_stalls_ends_with_an_error_event(size: int) -> None:
+    answer = Answer("one two three", delay_between=10)
+    chat = Chat(timeout(idle=4), answers=[answer], size=size)
+    answered = waited(chat, question(stream=True), 3, 2)
+    assert answered.status == 200
+    assert said(answered.body) == "one"
+    assert finishes(answered.body) == []
+    assert events(answered.body)[-1]["error"]["code"] == "deadline_exceeded"
+    assert ("timeout", "changed", "cut off: no next piece of the answer within 4 s") in chat.records
+    assert chat.exchange.outcome == "failed"
+
+
+def test_the_bytes_of_compatible_gateways() -> None:
+    chat = Chat(timeout(total=1), answers=[Answer("x", delay_response=math.inf)], error_format="upstream")
+    answered = waited(chat, question(), 2)
+    assert (answered.status, answered.body) == (504, PROBLEM.encode())
+    assert answered.header("content-type") == "text/plain"
+
+
+def test_a_policy_of_a_route_is_the_same() -> None:
+    route = {"name": "chat", "path": PATH, "policies": {"timeout": {"total": "1s"}}}
+    chat = Chat(routes=[route], answers=[Answer("x", delay_response=math.inf)])
+    assert waited(chat, question(), 2).status == 504
+
+
+def test_on_wsgi() -> None:
+    chat = Chat(timeout(first_byte=5), answers=[Answer("fast")])
+    answered = chat.ask_wsgi(question())
+    assert answered.json()["choices"][0]["message"]["content"] == "fast"
+
+
+def test_nothing_stands_around_the_call_when_there_is_no_deadline() -> None:
+    assert Timeout().unused == {"on_upstream"}
+    assert Timeout(idle=1).unused == frozenset()
+    stack = Chat(timeout()).gateway.core.snapshot.inbound.only
+    assert stack is not None
+    assert stack.around == ()
+
+
+def test_another_error_of_the_service_stays_what_it_is() -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise LookupError("broken")
+
+    chat = Chat(timeout(total=5), inner=broken)
+    answered = chat.ask(question())
+    assert (answered.status, type(answered.exception)) == (500, LookupError)
+    assert not [line for line in chat.records if line[0] == "timeout"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (timeout(total=-1), [("plugins[0].config.total", "should be greater than or equal to 0")]),
+        (timeout(idle="soon"), [("plugins[0].config.idle", "should be a time such as 1.5, '500ms', '60s', '5m' or '2h'")]),
+        (timeout(connect=1), [("plugins[0].config.connect", "unknown key")]),
+        (
+            {**timeout(total=1), "shadow": True},
+            [("plugins[0].shadow", "timeout has no effect to leave out: it cannot run in shadow")],
+        ),
+    ],
+)
+def test_problems(entry: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    assert problems(entry) == expected
+
+
+def test_the_example() -> None:
+    chat = Chat(*example(Timeout)["plugins"], answers=[Answer("x", delay_response=math.inf)])
+    answered = waited(chat, question(), 19, 2)
+    assert answered.status == 504
+    assert "within 20 s" in chat.records[0][2]
+
+
+def test_the_class_alone_is_an_application() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    from aigw_middleware.testing.asgi_exchange import asgi_exchange
+
+    assert asyncio.run(asgi_exchange(Timeout(app, total=1), path="/")).status == 204
+
+
+_ = (Exchange, WSGIGateway, wsgi_exchange)
