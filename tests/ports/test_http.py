@@ -35,7 +35,9 @@ class Host:
         return blocking_ports(stores, clock, transport=transport)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run(coroutine) if self.color == "async" else finish(coroutine, "the test")
+        if self.color == "sync":
+            return finish(coroutine, "the test")
+        return asyncio.run(asyncio.wait_for(coroutine, 60.0))  # a broken port fails rather than hangs
 
     def request(self, handler: Handler, method: str = "GET", url: str = URL, **options: Any) -> HttpAnswer:
         ports = self.ports(handler)
@@ -234,7 +236,7 @@ def test_on_a_loop_the_deadline_interrupts() -> None:
 
     ports = async_ports({"default": MemoryStore()}, transport=Silent())
     with pytest.raises(HttpError) as caught:
-        asyncio.run(ports.http.request("GET", URL, timeout=0.0))
+        asyncio.run(asyncio.wait_for(ports.http.request("GET", URL, timeout=0.0), 60.0))
     assert (caught.value.kind, ended) == ("timeout", ["cancelled"])
 
 
@@ -300,11 +302,26 @@ def test_a_stream_that_breaks(host: Host) -> None:
 def test_a_stream_has_no_bound_unless_given(host: Host) -> None:
     ports = host.ports(answering(Body(*[b"x" * 2**20] * 12, b"y")))
 
-    async def use(most: int | None) -> int:
-        async with ports.http.stream("GET", URL, timeout=60.0, max_response_bytes=most) as answer:
+    async def use() -> int:
+        async with ports.http.stream("GET", URL, timeout=60.0) as answer:
             return sum([len(piece) async for piece in answer])
 
-    assert host.run(use(None)) == 12 * 2**20 + 1
+    assert host.run(use()) == 12 * 2**20 + 1
+
+
+def test_a_stream_over_its_bound_is_over(host: Host) -> None:
+    body = Body(b"123", b"456", b"789")
+    ports = host.ports(answering(body))
+
+    async def use() -> list[bytes]:
+        async with ports.http.stream("GET", URL, timeout=60.0, max_response_bytes=5) as answer:
+            got = [await anext(answer)]
+            with pytest.raises(HttpError, match="larger than allowed"):
+                await anext(answer)
+            return got + [piece async for piece in answer]
+
+    assert host.run(use()) == [b"123"]
+    assert body.closed == 1
 
 
 @pytest.fixture

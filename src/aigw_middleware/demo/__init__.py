@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
+from ..cli.demo import add_arguments
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{' and '.join(missing)} not installed, which the demo needs: {INSTALL}")
     try:
         failed = _run(arguments, begun)
-    except (ConfigError, OSError, RuntimeError) as error:
+    except (ConfigError, RuntimeError) as error:
         return _fail(str(error))
     return _fail(f"not as expected: {'; '.join(failed)}") if failed else 0
 
@@ -41,8 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="aigw demo", description="Run a service, a fake provider and an official client on this machine."
     )
-    parser.add_argument("--keep", action="store_true", help="keep serving until Ctrl-C, and print curl lines")
-    parser.add_argument("--port", type=int, default=0, help="port of the loopback interface (default: a free one)")
+    add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     return parser
 
@@ -53,7 +53,7 @@ def _fail(reason: str) -> int:
 
 
 def _run(arguments: argparse.Namespace, begun: float) -> list[str]:
-    """Serve, drive, show. Returns the steps that did not go as expected. Raises ConfigError, OSError, RuntimeError."""
+    """Serve, drive, show. Returns the steps that did not go as expected. Raises ConfigError, RuntimeError."""
     from ..testing import Answer, FakeProvider
     from .app import create_app
     from .recorded import Recorder

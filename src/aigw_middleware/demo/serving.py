@@ -19,7 +19,7 @@ STOP_SECONDS = 5.0
 class Server:
     """Serve an ASGI app with uvicorn while the `with` block runs.
 
-    `port` 0 takes a free one. Raises OSError when the port is taken, RuntimeError when the app does not start in time.
+    `port` 0 takes a free one. Raises RuntimeError when the port is taken, or when the app does not start in time.
     """
 
     def __init__(self, app: Any, port: int = 0) -> None:
@@ -29,9 +29,9 @@ class Server:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(("127.0.0.1", port))
-        except BaseException:
+        except OSError as error:
             self._socket.close()
-            raise
+            raise RuntimeError(f"127.0.0.1:{port}: {error.strerror}") from None
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.loop: asyncio.AbstractEventLoop | None = None
         """The event loop that serves, once it runs."""

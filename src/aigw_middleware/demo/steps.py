@@ -191,14 +191,15 @@ class Visitor:
 
 def books(recorded: Recorded, calls: int) -> Step:
     """Check what the gateway recorded against what was done."""
-    answered = sum(item.calls for item in recorded.calls)
     by_alice = [item for item in recorded.calls if item.consumer == "alice"]
     refused_by = {item.plugin: item.calls for item in recorded.turned_down}
     ok = (
         recorded.count == calls
         and all(item.outcome == "completed" and item.input_tokens and item.output_tokens for item in recorded.calls)
+        and all(0 <= (item.first_token_ms or 0) <= CALL_SECONDS * 1_000 for item in recorded.calls)
         and {item.answer for item in by_alice} == {"normal", "stream"}
         and refused_by == {"key-auth": 1, "key-rate-limit": BURST - LIMIT, "ai-data-masking": 1}
     )
-    got = f"{recorded.count} of {calls}: {answered} answered, {calls - answered} turned down"
+    answered = sum(item.calls for item in recorded.calls)
+    got = f"{recorded.count} of {calls}: {answered} answered, {recorded.count - answered} turned down"
     return Step("the gateway's books", "every call, by caller and model", got, ok)

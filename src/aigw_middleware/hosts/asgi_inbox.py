@@ -128,7 +128,8 @@ class Inbox:
 
     def close(self) -> None:
         """The exchange is over: stop watching, let go of who waits."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        watcher, self._watcher = self._watcher, None  # they know each other: without this they were cyclic garbage
+        if watcher is not None:
+            watcher.cancel()
         if self._waiters:
             self._wake()

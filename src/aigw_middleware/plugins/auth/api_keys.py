@@ -155,15 +155,13 @@ class KeyIndex:
                 return consumer
         digest = sha256(value).digest()
         for table in tables:
-            consumer = table.get(digest)
-            if consumer is not None:
-                return consumer
+            if digest in table:
+                return table[digest]
         for key in self._hmac_keys:
             digest = hmac.digest(key, value, "sha256")
             for table in tables:
-                consumer = table.get(digest)
-                if consumer is not None:
-                    return consumer
+                if digest in table:
+                    return table[digest]
         return None
 
 

@@ -128,7 +128,8 @@ class KeyAuth(Plugin[KeyAuthConfig]):
         self._policy = AuthPolicy(config, build, local=bool(config.consumers or config.credentials))
         self._enforced = self._policy.enforced
         self._identity = build.identity_header
-        self._hide = config.hide_credentials
+        self._selects = config.allow is not None
+        self._hides = config.hide_credentials
         headers = {"www-authenticate": challenge("Key", config.realm)}
         missing = "no_key_authentication_information_found"
         self._missing = Refusal(401, missing, _NOT_IDENTIFIED, headers, upstream=_UPSTREAM)
@@ -144,35 +145,31 @@ class KeyAuth(Plugin[KeyAuthConfig]):
         if not self._enforced:
             return None
         request = exchange.request
+        headers = request.headers
         presented = False
         for kind, name, tables in self._places:
-            value = request.headers.get_bytes(name) if kind == HEADER else outside_headers(request, kind, name)
+            value = headers.get_bytes(name) if kind == HEADER else outside_headers(request, kind, name)
             if not value:
                 continue
             presented = True
             consumer = self._find(value, kind, tables)
-            if consumer is not None:
-                return self._admit(exchange, consumer, name if kind == HEADER else None)
+            if consumer is None:
+                continue
+            if self._selects and not self._policy.allows(consumer):
+                return self._not_allowed
+            if self._hides and kind == HEADER:
+                headers.remove_all((name,))
+            if consumer:
+                told = (self._identity, consumer.name.encode())
+                if exchange.consumer:
+                    headers.remove_all((self._identity,))
+                headers.extend_trusted((told,))  # what the caller sent under that name was removed by the core
+                exchange.consumer = consumer
+            return None
         # Another plug-in, or a gateway in front that is trusted to say so, may know the caller already.
         if not exchange.consumer:
             return self._invalid if presented else self._missing
         return None if self._policy.allows(exchange.consumer) else self._not_allowed
-
-    def _admit(self, exchange: Exchange, consumer: Consumer, header: bytes | None) -> Refusal | None:
-        """Let a caller in whose key was found, in `header` if it was one, unless `allow` keeps it out."""
-        if not self._policy.allows(consumer):
-            return self._not_allowed
-        headers = exchange.request.headers
-        if self._hide and header is not None:
-            headers.remove_all((header,))
-        if not consumer:
-            return None
-        if exchange.consumer:
-            headers.set(self._identity.decode(), consumer.name.encode())
-        else:  # the core removed the field as it came, and nobody has set it since
-            headers.extend_trusted(((self._identity, consumer.name.encode()),))
-        exchange.consumer = consumer
-        return None
 
     def _entries(self, problems: list[Problem]) -> Iterator[tuple[Consumer, ApiKey, tuple[Place, ...]]]:
         """Yield every key with its owner and its places."""

@@ -239,8 +239,11 @@ class Cors(Plugin[CorsConfig]):
         parsed = canonical_origin(origin)
         if parsed is None:
             return False
-        if parsed.text in self._known or any(pattern.matches(parsed) for pattern in self._patterns):
+        if parsed.text in self._known:
             return True
+        for pattern in self._patterns:
+            if pattern.matches(parsed):
+                return True
         return self._regex is not None and self._regex.fullmatch(origin.decode("latin-1")) is not None
 
     # ------------------------------------------------------------------ preflight requests

@@ -120,7 +120,13 @@ class KeyRateLimit(Plugin[KeyRateLimitConfig]):
         if not isinstance(store, ImmediateStore):
             return self._wait(exchange, store, bucket)
         try:
-            answers = bucket.take_now(store)
+            if bucket.single is not None:  # nearly always
+                taken = store.take_now(*bucket.single)
+                if taken.allowed and not self._shows:
+                    return None
+                answers: Sequence[Taken] = (taken,)
+            else:
+                answers = store.take_all_now(bucket.requests)
         except StoreError:
             return self._without_store(exchange, bucket)
         return self._judge(exchange, bucket, answers)
@@ -143,15 +149,10 @@ class KeyRateLimit(Plugin[KeyRateLimitConfig]):
         return self._judge(exchange, bucket, answers)
 
     def _judge(self, exchange: Exchange, bucket: Bucket, answers: Sequence[Taken]) -> Refusal | None:
-        for taken in answers:
-            if not taken.allowed:
-                break
-        else:
-            if self._shows:
-                exchange.local[self] = (bucket.quota, answers)
-            return None
-        exchange.local[self] = (bucket.quota, answers)
-        return self._limited
+        allowed = all(taken.allowed for taken in answers)
+        if self._shows or not allowed:
+            exchange.local[self] = (bucket.quota, answers)
+        return None if allowed else self._limited
 
     def _without_store(self, exchange: Exchange, bucket: Bucket) -> Refusal | None:
         policy = self.config.on_store_failure
@@ -160,7 +161,7 @@ class KeyRateLimit(Plugin[KeyRateLimitConfig]):
         if policy == "local":
             clock = exchange.ports.clock
             store = exchange.runtime.state(self, "local", lambda: MemoryStore(now=clock.now))
-            return self._judge(exchange, bucket, bucket.take_now(store))
+            return self._judge(exchange, bucket, store.take_all_now(bucket.requests))
         return self._unchecked if policy == "deny" else None
 
     def _bucket(self, value: str) -> Bucket | None:

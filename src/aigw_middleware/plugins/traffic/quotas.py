@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pydantic import field_validator, model_validator
 
 from ...plugin import Field, PluginConfig
-from ...state import ImmediateStore, Limit, Taken
+from ...state import Limit, Taken
 from ..patterns import compile_pattern
 
 UNITS = (("second", 1), ("minute", 60), ("hour", 3_600), ("day", 86_400))
@@ -78,21 +78,16 @@ class Quota:
 
 
 class Bucket:
-    """What the requests of one caller are taken from: `requests` as `Store.take_all` wants them."""
+    """What the requests of one caller are taken from."""
 
     __slots__ = ("quota", "requests", "single")
 
     def __init__(self, quota: Quota, requests: tuple[tuple[str, Limit, int], ...]) -> None:
         self.quota = quota
         self.requests = requests
-        self.single = len(requests) == 1
-
-    def take_now(self, store: ImmediateStore) -> Sequence[Taken]:
-        """Take one request from every unit, or from none. Raises StoreError."""
-        if self.single:
-            key, limit, _ = self.requests[0]
-            return (store.take_now(key, limit),)
-        return store.take_all_now(self.requests)
+        """One for each unit, as `Store.take_all` wants them."""
+        self.single = requests[0][:2] if len(requests) == 1 else None
+        """Key and limit, as `Store.take` wants them, where there is one unit."""
 
 
 def matcher(key: str) -> Callable[[str], object] | None:
