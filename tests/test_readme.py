@@ -1,7 +1,6 @@
 """The README does what it says: its code runs, its configuration loads, its table is complete, its links lead somewhere."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,13 +39,13 @@ def python_with(text: str) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the README's configuration as aigw.yaml."""
     (configuration,) = (block.code for block in BLOCKS if block.language == "yaml")
     (tmp_path / "aigw.yaml").write_text(configuration, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALICE_KEY", ALICE_KEY)
-    yield tmp_path
+    return tmp_path
 
 
 def run(code: str, **names: Any) -> dict[str, Any]:
@@ -121,16 +120,71 @@ async def test_the_plugin_and_its_test_run(folder: Path) -> None:
     assert len(python_with("class TeamHeader").splitlines()) <= 20
     names = run(python_with("test_the_service"), **plugin, ALICE_KEY=ALICE_KEY)
     await names["test_the_service_knows_the_team"]()
+    broken = run(python_with("class TeamHeader").replace('get("team"', 'get("town"'))
+    names = run(python_with("test_the_service"), **broken, ALICE_KEY=ALICE_KEY)
     with pytest.raises(AssertionError):
-        await run(python_with("test_the_service"), **plugin | {"TeamHeader": Wrong}, ALICE_KEY=ALICE_KEY)[
-            "test_the_service_knows_the_team"
-        ]()
+        await names["test_the_service_knows_the_team"]()
 
 
-def Wrong() -> Any:  # noqa: N802 - stands for a class
-    """A plug-in of the same shape that gets it wrong."""
-    names = run(python_with("class TeamHeader").replace('get("team"', 'get("town"'))
-    return names["TeamHeader"]()
+def inline(begin: str) -> list[str]:
+    """Everything between backquotes that begins so."""
+    return [code for code in re.findall(r"`([^`\n]+)`", README) if code.startswith(begin)]
+
+
+def test_a_wsgi_application_is_wrapped_as_it_says(folder: Path) -> None:
+    from flask import Flask
+
+    from aigw_middleware import WSGIGateway
+
+    app = Flask("readme")
+    app.add_url_rule("/", view_func=lambda: "hello")
+    (line,) = inline("app.wsgi_app")
+    run(line, app=app, WSGIGateway=WSGIGateway)
+    with app.test_client() as http:
+        assert http.get("/").status_code == 401
+        assert http.get("/", headers={"authorization": f"Bearer {ALICE_KEY}"}).text == "hello"
+
+
+@pytest.mark.anyio
+async def test_a_plugin_alone_is_an_ordinary_middleware() -> None:
+    from starlette.applications import Starlette
+
+    from aigw_middleware import KeyAuth
+
+    app = Starlette()
+    (line,) = inline("app.add_middleware")
+    consumers = [{"name": "alice", "credential": ALICE_KEY}]
+    run(line.replace("[...]", "consumers"), app=app, KeyAuth=KeyAuth, consumers=consumers)
+    async with client(app) as http:
+        assert (await http.get("/")).status_code == 401
+        assert (await http.get("/", headers={"x-api-key": ALICE_KEY})).status_code == 404
+
+
+@pytest.mark.anyio
+async def test_a_plugin_of_ones_own_joins_the_stack_of_the_file(folder: Path) -> None:
+    from starlette.applications import Starlette
+
+    from aigw_middleware import install
+
+    (line,) = inline("install(app, config=")
+    app = Starlette()
+    run(line, app=app, install=install, TeamHeader=run(python_with("class TeamHeader"))["TeamHeader"])
+    names = {plugin.name for plugin in app.state.aigw_gateway.core.snapshot.plugins}
+    assert {"team-header", "key-auth", "ai-statistics"} <= names
+
+
+def test_the_command_lines_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from aigw_middleware.cli import main
+
+    commands = {command.split()[1]: command for command in inline("aigw ")}
+    assert set(commands) == {"check", "explain", "init", "plugins"}
+    for name in ("check", "explain", "plugins"):
+        arguments = commands[name].replace("NAME", "key-auth").split()[1:]
+        if name == "explain" and "aigw.yaml" not in arguments:
+            arguments.append("aigw.yaml")
+        assert main(arguments) == 0, capsys.readouterr()
+    assert main(["init", "new.yaml"]) == 0
+    assert (folder / "new.yaml").exists()
 
 
 def test_the_table_lists_the_plugins_that_exist() -> None:
@@ -138,7 +192,11 @@ def test_the_table_lists_the_plugins_that_exist() -> None:
 
 
 def test_the_code_of_the_first_screen_is_short() -> None:
-    lines = [line for text in ("FastAPI()", "MIDDLEWARE", "AsyncGatewayTransport(") for line in python_with(text).splitlines()]
+    lines = [
+        line
+        for text in ("FastAPI()", "MIDDLEWARE", "AsyncGatewayTransport(")
+        for line in python_with(text).splitlines()
+    ]
     assert len([line for line in lines if line.strip()]) <= 15
 
 

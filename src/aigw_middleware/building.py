@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -216,8 +217,8 @@ class Builder:
                 consumers=consumers,
                 keyring=keyring,
                 entry=("shadow:" if model.shadow else "")
-                + (identity if variant.match is None else f"{identity}.{variant.label}"),
-                has_rules=bool(model.rules) or "_rules_" in model.config,
+                + _identity(identity, variant),
+                has_rules="_rules_" in model.config,
                 in_rule=variant.match is not None,
                 error_format=self._config.error_format,
                 identity_header=self._config.identity_header.lower().encode(),
@@ -299,6 +300,14 @@ class Builder:
         if self._config.trust_identity_from:
             names.append(self._config.identity_header)
         return names
+
+
+def _identity(entry: str, variant: Variant) -> str:
+    """Name a variant by what it applies to, never by its position: state stays its own when rules are inserted."""
+    if variant.match is None:
+        return entry
+    digest = hashlib.blake2b(repr((variant.match, sorted(variant.late.consumer), sorted(variant.late.group), variant.late.model)).encode(), digest_size=6)
+    return f"{entry}/{digest.hexdigest()}"
 
 
 def _spellings(cls: type[Plugin[Any]]) -> dict[str, str]:

@@ -171,7 +171,11 @@ class Headers:
 
     def extend_trusted(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Append fields that were checked when they were made (constants of a plug-in's constructor)."""
-        self._replace([*self.raw, *fields])
+        if self._owned:
+            self.raw.extend(fields)
+            self._touched()
+        else:
+            self._replace([*self.raw, *fields])
 
     def _checked(self, name: str, value: str | bytes) -> tuple[bytes, bytes]:
         key = _names.get(name) or header_name(name)

@@ -11,16 +11,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .exchange import Exchange, Refusal, Reply
+from .exchange import Exchange, Refusal, Reply, Response
 from .headers import Headers
 from .json import InvalidJSON
+from .llm.errors import render
 from .llm.text import WholeText
 from .llm.view import Uncovered, may_be_llm
 from .plugin import GATE, Needs, Plugin, needs_of, overridden
 from .ports.drive import finish
 
 if TYPE_CHECKING:
-    from .exchange import Outcome, Response
+    from .exchange import Outcome
 
 logger = logging.getLogger("aigw_middleware")
 
@@ -316,9 +317,6 @@ def walk_for_answer(stack: Stack, exchange: Exchange) -> Walk:
 
 def refuse(stack: Stack, exchange: Exchange, refusal: Refusal) -> Response:
     """Make the response of a refusal, and show it to every plug-in that adds to refusals, entered or not."""
-    from .exchange import Response
-    from .llm.errors import render
-
     fields, body = render(refusal, exchange)
     response = Response(refusal.status, Headers(fields))
     response.load(body)

@@ -133,7 +133,7 @@ class Build:
     entry: str
     """Stable identity of the entry and rule, under which state is kept over reloads."""
     has_rules: bool = False
-    """Whether the entry has rules at all."""
+    """Whether the entry has upstream's `_rules_`, whose authentication plug-ins let pass what no rule matches."""
     in_rule: bool = False
     """Whether this instance belongs to one of them."""
     error_format: str = "standard"

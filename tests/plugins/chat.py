@@ -48,6 +48,7 @@ class Chat:
         **top: Any,
     ) -> None:
         self.clock = VirtualClock()
+        self.clock.advance(100)  # monotonic time 0.0 stands for "did not happen"
         self.provider = FakeProvider(answers, clock=self.clock)
         self.config = {"plugins": list(plugins), **top}
         self.size = size

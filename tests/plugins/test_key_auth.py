@@ -304,6 +304,16 @@ def test_hiding_the_key(hide: bool, headers: dict[str, str], path: str, seen: li
 # ---------------------------------------------------------------------- rules, other identities
 
 
+def test_upstream_rules_let_pass_what_none_of_them_matches() -> None:
+    rules = [{"_match_domain_": ["staff.example.com"], "allow": ["alice"]}]
+    for global_auth, elsewhere in ((None, []), (False, []), (True, MISSING)):
+        gated = Gated("key-auth", {**KEYS, "global_auth": global_auth, "_rules_": rules})
+        assert outcome(gated, {"host": "other.example.com"}) == elsewhere
+        assert outcome(gated, {"host": "staff.example.com"}) == MISSING
+        assert outcome(gated, {"host": "staff.example.com", "x-api-key": BOB}) == FORBIDDEN
+        assert outcome(gated, {"host": "staff.example.com", "x-api-key": ALICE}) == ["alice"]
+
+
 def test_rules_follow_the_truth_table() -> None:
     rules = [
         {"match": {"path_prefix": "/staff"}, "config": {"allow": ["alice"]}},
@@ -311,7 +321,7 @@ def test_rules_follow_the_truth_table() -> None:
         {"match": {"path_prefix": "/nobody"}, "config": {"allow": []}},
         {"match": {"path_prefix": "/open"}, "enabled": False},
     ]
-    for global_auth, elsewhere in ((None, []), (False, []), (True, MISSING)):
+    for global_auth, elsewhere in ((None, MISSING), (False, []), (True, MISSING)):
         gated = Gated("key-auth", {**KEYS, "global_auth": global_auth}, rules=rules)
         assert outcome(gated, path="/") == elsewhere
         assert outcome(gated, path="/open") == []
@@ -467,7 +477,7 @@ def test_short_keys_are_warned_about_once_and_without_the_key(caplog: pytest.Log
 
 
 def test_unmatched_requests_that_pass_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
-    Gated("key-auth", KEYS, rules=[{"match": {"path_prefix": "/a"}, "config": {"allow": ["alice"]}}])
+    Gated("key-auth", {**KEYS, "_rules_": [{"_match_domain_": ["a.example.com"], "allow": ["alice"]}]})
     assert [record.getMessage() for record in caplog.records] == [
         "key-auth: requests that no rule matches are not authenticated: set global_auth to true or to false"
     ]

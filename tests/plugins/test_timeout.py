@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from aigw_middleware.exchange import Exchange
-from aigw_middleware.hosts.wsgi import WSGIGateway
+from aigw_middleware import DeadlineExceeded
 from aigw_middleware.plugins.traffic.timeout import Timeout
-from aigw_middleware.testing.asgi_exchange import AsgiExchange
+from aigw_middleware.testing.asgi_exchange import AsgiExchange, asgi_exchange
 from aigw_middleware.testing.script import Answer
-from aigw_middleware.testing.wsgi_exchange import wsgi_exchange
 from tests.plugins.chat import CUTS, PATH, Chat, events, example, finishes, problems, question, said
 
 PROBLEM = "upstream request timeout"
@@ -72,13 +70,22 @@ def test_before_the_answer(
 @CUTS
 def test_a_stream_that_stalls_ends_with_an_error_event(size: int) -> None:
     answer = Answer("one two three", delay_between=10)
-    chat = Chat(timeout(idle=4), answers=[answer], size=size)
+    chat = Chat(timeout(idle=4), {"name": "ai-statistics"}, answers=[answer], size=size)
     answered = waited(chat, question(stream=True), 3, 2)
     assert answered.status == 200
+    assert answered.complete
     assert said(answered.body) == "one"
     assert finishes(answered.body) == []
     assert events(answered.body)[-1]["error"]["code"] == "deadline_exceeded"
     assert ("timeout", "changed", "cut off: no next piece of the answer within 4 s") in chat.records
+    assert chat.exchange.outcome == "failed"
+
+
+def test_a_stream_that_nobody_reads_is_broken_off() -> None:
+    chat = Chat(timeout(idle=4), answers=[Answer("one two three", delay_between=10)])
+    answered = waited(chat, question(stream=True), 3, 2)
+    assert (said(answered.body), answered.complete) == ("one", False)
+    assert isinstance(answered.exception, DeadlineExceeded)
     assert chat.exchange.outcome == "failed"
 
 
@@ -147,9 +154,4 @@ def test_the_class_alone_is_an_application() -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    from aigw_middleware.testing.asgi_exchange import asgi_exchange
-
     assert asyncio.run(asgi_exchange(Timeout(app, total=1), path="/")).status == 204
-
-
-_ = (Exchange, WSGIGateway, wsgi_exchange)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
@@ -361,6 +362,23 @@ def test_offloaded_work_is_bounded() -> None:
     in_loop(scene())
 
 
+def test_work_that_no_thread_takes_frees_its_place() -> None:
+    offload = AsyncOffload(workers=1, waiting=0)
+    offload._executor = ThreadPoolExecutor(1)
+    offload._executor.shutdown()  # as the interpreter does when it ends
+
+    async def scene() -> int:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="after shutdown"):
+                await offload(int)
+        await offload.close()
+        found = await offload(len, "abc")
+        await offload.close()
+        return found
+
+    assert in_loop(scene()) == 3
+
+
 def test_closing_drops_what_waits_for_a_thread() -> None:
     offload = AsyncOffload()
     busy = threading.Barrier(WORKERS + 1)
@@ -458,13 +476,14 @@ def test_cancelling_who_gathers_cancels_all() -> None:
             ended.append(number)
 
     async def scene() -> None:
+        before = asyncio.all_tasks()
         gathering = asyncio.ensure_future(ports.gather(wait(0), wait(1)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         gathering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gathering
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert asyncio.all_tasks() == before
 
     in_loop(scene())
     assert sorted(ended) == [0, 1]

@@ -59,6 +59,8 @@ STEPS = st.lists(st.tuples(st.integers(0, 2**26), st.integers(0, 40)), min_size=
 def test_rates_equal_an_exact_model(limit: Limit, steps: list[tuple[int, int]]) -> None:
     clock = HandClock()
     store = MemoryStore(now=clock)
+    for number in range(5 * SWEPT):
+        store.take_now(f"other{number}", Limit(1, 1e6))  # so that an idle key is not always swept before it is used
     grid = Fraction(GRID)
     interval = max(math.floor(Fraction(limit.period / limit.capacity) / grid), 1) * grid
     slack = min(Fraction(SLACK), math.floor(interval / 4 / grid) * grid)
@@ -119,6 +121,8 @@ def test_the_numbers_are_those_of_redis_cell(store: MemoryStore, clock: HandCloc
     clock.time += 1_000.0
     assert numbers(store.take_now("k", limit)) == (True, 16, 15, 0.0, 2.0)
     assert numbers(store.take_now("new", limit, 17)) == (False, 16, 16, math.inf, 0.0)
+    assert numbers(store.take_now("new", limit, 0)) == (True, 16, 16, 0.0, 0.0)
+    assert len(store) == 1
 
 
 @pytest.mark.parametrize(
@@ -138,6 +142,13 @@ def test_who_waits_as_told_is_let_through(store: MemoryStore, clock: HandClock, 
         assert not refused.allowed
         clock.time += refused.retry_after
         assert store.take_now("k", limit).allowed
+
+
+def test_idleness_saves_no_more_than_a_full_bucket(store: MemoryStore, clock: HandClock) -> None:
+    limit = Limit(4, 0.000_4)
+    store.take_now("k", limit)
+    clock.time += 0.000_8  # idle, and too soon for another look at what is
+    assert sum(store.take_now("k", limit).allowed for _ in range(10)) == 4
 
 
 def test_a_lowered_limit_does_not_lock_longer_than_itself(store: MemoryStore, clock: HandClock) -> None:

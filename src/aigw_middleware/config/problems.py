@@ -32,7 +32,8 @@ def problems_of(error: ValidationError, path: str, model: type[BaseModel]) -> li
 
 def _message(text: str) -> str:
     text = text.removeprefix("Value error, ").removeprefix("Input ")
-    return text[:1].lower() + text[1:] if text[:2] != text[:2].upper() else text
+    kind, should, rest = text.partition(" should ")
+    return f"{kind.lower()} should {rest}" if should and kind.isalpha() else text
 
 
 def fields_at(model: Any, place: tuple[Any, ...]) -> list[str]:

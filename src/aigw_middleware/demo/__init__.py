@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        return _fail(f"{' and '.join(missing)} not installed, which the demo needs: {INSTALL}")
+        return _fail(f"needs {', '.join(missing)}, not installed here: {INSTALL}")
     try:
         failed = _run(arguments, begun)
     except (ConfigError, RuntimeError) as error:

@@ -105,13 +105,13 @@ class ForPeople:
         """Write what to try."""
         terminal = self._terminal
         terminal.title("It keeps serving. Try, in another terminal (Ctrl-C here ends it):")
-        call = f"curl -N {url}/v1/chat/completions -H 'content-type: application/json' \\\n"
         key = f"  -H 'authorization: Bearer {ALICE}'"
+        call = f"curl -N {url}/v1/chat/completions \\\n{key} \\\n  -H 'content-type: application/json' \\\n"
         for what, text in (
             ("who am I", f"curl {url}/whoami \\\n{key}"),
-            ("an answer", f"{call}{key} \\\n{_body('Hello')}"),
-            ("a stream", f"{call}{key} \\\n{_body('Speak slowly, please', stream=True)}"),
-            ("a denied word", f"{call}{key} \\\n{_body(f'What is {DENIED}?')}"),
+            ("an answer", f"{call}{_body('Hello')}"),
+            ("a stream", f"{call}{_body('Speak slowly, please', stream=True)}"),
+            ("a denied word", f"{call}{_body(f'What is {DENIED}?')}"),
             ("no key", f"curl -i {url}/whoami"),
         ):
             terminal.write("")
@@ -197,5 +197,6 @@ def _words(line: str) -> list[str]:
 
 
 def _body(text: str, *, stream: bool = False) -> str:
-    streamed = '"stream": true, ' if stream else ""
-    return f"""  -d '{{"model": "{MODEL}", {streamed}"messages": [{{"role": "user", "content": "{text}"}}]}}'"""
+    streamed = ' "stream": true,' if stream else ""
+    messages = f"""       "messages": [{{"role": "user", "content": "{text}"}}]}}'"""
+    return f"""  -d '{{"model": "{MODEL}",{streamed}\n{messages}"""

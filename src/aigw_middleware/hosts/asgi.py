@@ -172,6 +172,7 @@ class Gateway:
         exchange.snapshot = snapshot
         exchange.runtime = runtime
         exchange.ports = runtime.ports
+        exchange.started = runtime.ports.clock.monotonic()
         exchange.route = ANY_ROUTE
         request = exchange.request = AsgiRequest(scope)
         state = scope.get("state")
@@ -188,7 +189,12 @@ class Gateway:
                 stack, result = snapshot.admit(exchange, stacks)
             if result is None and stack.early:
                 result = run(stack.early, exchange)
-            if result is None and stack.bare and "meter" not in exchange.__dict__:
+            if (
+                result is None
+                and stack.bare
+                and "meter" not in exchange.__dict__
+                and not exchange.route.watch_disconnect
+            ):
                 if "headers" in request.__dict__ and request.headers.changed:
                     scope = {**scope, "headers": request.headers.raw}
                 await self.app(scope, receive, send)
@@ -257,6 +263,7 @@ class Gateway:
         exchange.snapshot = snapshot
         exchange.runtime = runtime
         exchange.ports = runtime.ports
+        exchange.started = runtime.ports.clock.monotonic()
         exchange.route = ANY_ROUTE
         exchange.request = AsgiRequest(scope)
         scope.setdefault("state", {})["aigw"] = exchange

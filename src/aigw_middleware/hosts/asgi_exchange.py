@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 class Serving(Outbox):
     """Serves one exchange; what `on_upstream` hooks call through."""
 
+    _runner: asyncio.Task[Any] | None = None
+    """The task that runs the application, while it may be cancelled because the client left."""
+    _cancelling = -1
+    """How often that task had been cancelled before we did; -1: we did not."""
+
     # ------------------------------------------------------------------ the request side
 
     async def settled(self, result: Any) -> Any:
@@ -140,11 +145,35 @@ class Serving(Outbox):
 
     async def _run(self, scope: Any) -> None:
         self._attempts += 1
+        if self.stack.llm_aware or self.exchange.route.watch_disconnect:
+            self._runner = asyncio.current_task()
+            self._inbox.on_unheard = self._cancel_application
         try:
             await self._app(scope, self._inbox, self._application_send)
+        except asyncio.CancelledError:
+            if not self._take_back():
+                raise
+            self._told = True
+            self._record(ClientLeft("the client left"))
         except Exception as error:
             if not self._stopped and not self._dropping:
                 self._record(error)
+            self._take_back()
+        else:
+            self._take_back()
+
+    def _cancel_application(self) -> None:
+        """The client left and nobody told the application: one that waits for its provider would go on costing."""
+        if self._runner is not None and not self._over and not self._stopped:
+            self._cancelling = self._runner.cancelling()
+            self._runner.cancel()
+
+    def _take_back(self) -> bool:
+        """Forget a cancellation of ours; False when there was none, or when somebody else cancels too."""
+        self._inbox.on_unheard = None
+        runner, self._runner = self._runner, None
+        before, self._cancelling = self._cancelling, -1
+        return runner is not None and before >= 0 and runner.uncancel() <= before
 
     def _arm(self) -> list[Any]:
         guarded = [frame.guard for frame in self.frames if frame.guard is not None]

@@ -35,6 +35,8 @@ class Inbox:
     _reading = False
     _watcher: asyncio.Task[None] | None = None
     _waiters: list[asyncio.Future[None]] | None = None
+    on_unheard: Callable[[], None] | None = None
+    """Called when the watcher saw the client leave and the application was not listening for it."""
 
     def __init__(self, receive: Callable[[], Awaitable[Message]], exchange: Exchange) -> None:
         self._receive = receive
@@ -114,8 +116,12 @@ class Inbox:
             if message["type"] == "http.disconnect":
                 break
         self._left()
-        if not self.drains:
+        if self.drains:
+            return
+        if self._waiters:
             self._wake()
+        elif self.on_unheard is not None:
+            self.on_unheard()
 
     def _left(self) -> None:
         self.gone = True

@@ -117,6 +117,8 @@ class Outbox:
                 await self._send(message)
             except OSError as error:
                 self._lost(error)
+            if exchange.route.watch_disconnect:
+                self._inbox.watch(self._scope)
             return
         flow = self._flow = Flow(exchange, stack, walk)
         result = flow.start(response)
@@ -148,6 +150,8 @@ class Outbox:
                 "status": response.status,
                 "headers": response.headers.raw,
             }
+        elif "headers" in response.__dict__ and type(message.get("headers", ())) not in (list, tuple):
+            message = {**message, "headers": response.headers.raw}  # an iterator that we read is exhausted
         self._sent_start = True
         if self._inbox.gone:
             await self._guarded(message)
@@ -156,7 +160,8 @@ class Outbox:
                 await self._send(message)
             except OSError as error:
                 self._lost(error)
-        if self._flow is not None and self._flow.mode is Mode.EVENTS and exchange.llm is not None:
+        stream = self._flow is not None and self._flow.mode is Mode.EVENTS and exchange.llm is not None
+        if stream or exchange.route.watch_disconnect:
             self._inbox.watch(self._scope)
 
     async def _body(self, message: Message) -> None:

@@ -55,6 +55,7 @@ def enter(core: Core, runtime: Runtime, request: Any) -> tuple[Exchange, Caller]
     exchange.snapshot = snapshot
     exchange.runtime = runtime
     exchange.ports = runtime.ports
+    exchange.started = runtime.ports.clock.monotonic()
     exchange.route = ANY_ROUTE
     exchange.request = ClientRequest(request)
     caller = CALLER.get()

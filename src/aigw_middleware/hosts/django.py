@@ -146,6 +146,7 @@ class _View:
         exchange.snapshot = middleware.core.snapshot
         exchange.runtime = runtime
         exchange.ports = runtime.ports
+        exchange.started = runtime.ports.clock.monotonic()
         exchange.route = ANY_ROUTE
         exchange.request = DjangoRequest(native)
         native.aigw = exchange

@@ -13,6 +13,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..around import Call, CallOutcome, DeadlineExceeded, Timers, held_by
+from ..errors import Suspended
 from ..exchange import Exchange, Refusal, Reply, Response
 from ..flow import Flow, Mode
 from ..headers import Headers, RawHeaders
@@ -49,6 +50,16 @@ class Source(Protocol):
         """Let go of it, read to its end or not."""
 
 
+class Restarted(Exception):
+    """The service replaced status and headers before a byte of its body left (PEP 3333, `start_response`)."""
+
+    def __init__(self, status: int, fields: RawHeaders, exc_info: Any) -> None:
+        super().__init__(status)
+        self.status = status
+        self.fields = fields
+        self.exc_info = exc_info
+
+
 class _HandOver:
     """Awaited by the innermost call: the response leaves the chain here, the body's end comes back."""
 
@@ -57,16 +68,18 @@ class _HandOver:
 
 
 class _Drive:
-    """Awaits a chain of hooks up to its next hand-over; everything else it waits for goes to the event loop."""
+    """Awaits a chain of hooks up to its next hand-over; everything else it waits for goes to the event loop, if any."""
 
-    def __init__(self, chain: CoroutineType[Any, Any, Any]) -> None:
+    def __init__(self, chain: CoroutineType[Any, Any, Any], blocking: bool) -> None:
         self._chain = chain
+        self._blocking = blocking
 
     def __await__(self) -> Generator[Any, Any, bool]:
         """Return whether the chain is done."""
         chain = self._chain
         value: Any = None
         thrown: BaseException | None = None
+        told = False
         while True:
             try:
                 yielded = chain.send(value) if thrown is None else chain.throw(thrown)
@@ -75,6 +88,12 @@ class _Drive:
             if type(yielded) is _HandOver:
                 return False
             value = thrown = None
+            if self._blocking:  # told to the hook that waits, so that it is this plug-in's failure and no other's
+                thrown = Suspended("a hook waited for something that a synchronous host cannot wait for")
+                if told:
+                    raise thrown
+                told = True
+                continue
             try:
                 value = yield yielded
             except BaseException as error:
@@ -127,6 +146,7 @@ class Pulling:
         "flow",
         "frames",
         "native",
+        "restarted",
         "stack",
     )
 
@@ -153,6 +173,8 @@ class Pulling:
         self._ready: list[bytes] = []
         self._over = False
         self._verdict: Outcome = "completed"
+        self.restarted: Any = None
+        """`exc_info` of the service's last restart, for a server that has the first head already."""
 
     # ------------------------------------------------------------------ up to the hand-over
 
@@ -161,11 +183,17 @@ class Pulling:
         try:
             await self._open(answer)
         except asyncio.CancelledError:
-            await self._end("aborted", cancelled=True)
+            await self._give_up("aborted", cancelled=True)
             raise
         except BaseException:
-            await self._end("failed")
+            await self._give_up("failed")
             raise
+
+    async def _give_up(self, outcome: Outcome, *, cancelled: bool = False) -> None:
+        try:
+            await self._let_go()
+        finally:
+            await self._end(outcome, cancelled=cancelled)
 
     async def _open(self, answer: Any) -> None:
         if type(answer) is CoroutineType:
@@ -221,7 +249,7 @@ class Pulling:
     async def _advance(self) -> None:
         """Run the chain of hooks up to its next hand-over, or to its end."""
         chain = self._chain
-        if chain is not None and await _Drive(chain):
+        if chain is not None and await _Drive(chain, self.exchange.ports.color == "sync"):
             self._chain = None
 
     # ------------------------------------------------------------------ what the chain calls
@@ -239,22 +267,43 @@ class Pulling:
     async def _attempt(self) -> bool:
         exchange = self.exchange
         exchange.error = None
-        source = self._sources()
+        source = self._source = self._sources()
         try:
             status, fields = await self._guarded(source.open)
-        except Exception as error:
+            if self.frames and held_by(self.frames, status, Headers(fields)) is not None:
+                await self._let_go()
+                return False
+            self.native = source
+            await self._begin(status, fields, source)
+        except Exception as error:  # of the service: hooks are contained; nothing has left, not even of a held answer
             exchange.error = error
+            exchange.response = self.flow = self.native = None
             for frame in self.frames:
                 frame.error = error
-            await source.close()
+                frame.started = False
+            await self._let_go()
             return False
-        response = Response(status, Headers(fields, owned=True))
-        if self.frames and held_by(self.frames, status, response.headers) is not None:
-            await source.close()
-            return False
-        self.native = source
-        await self._start(response, source)
         return True
+
+    async def _begin(self, status: int, fields: RawHeaders, source: Source) -> None:
+        """Start the service's response, and start again as often as it says so before a byte left."""
+        while True:
+            try:
+                await self._start(Response(status, Headers(fields, owned=True)), source)
+                return
+            except Restarted as again:
+                status, fields = self._restart(again)
+
+    def _restart(self, again: Restarted) -> tuple[int, RawHeaders]:
+        self.restarted = again.exc_info
+        for frame in self.frames:
+            frame.status = again.status
+        return again.status, again.fields
+
+    async def _let_go(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            await source.close()
 
     async def _answer(self, answer: Reply | Refusal) -> bool:
         """Make an answer of our own the response; False when a frame holds it."""
@@ -351,7 +400,11 @@ class Pulling:
             return None
         try:
             while True:
-                data = await self._guarded(source.read)
+                try:
+                    data = await self._guarded(source.read)
+                except Restarted as again:
+                    await self._begin(*self._restart(again), source)
+                    return await self.read()
                 if data is None:
                     flow.end()
                     tail = flow.tail()
@@ -406,8 +459,10 @@ class Pulling:
         for frame in self.frames:
             frame.error = error
             frame.aborted = error is None
-        await self._close_source(source)
-        await self._resume_and_end(outcome, cancelled=cancelled)
+        try:
+            await source.close()
+        finally:
+            await self._resume_and_end(outcome, cancelled=cancelled)
 
     async def close(self) -> None:
         """The reader stops, at the end or before: let go of everything, complete the exchange."""
@@ -417,18 +472,16 @@ class Pulling:
         delivered = self._over and not self._ready
         if not delivered and self.flow is not None and self.flow.delivered:
             delivered = True
-        if source is not None:
-            await self._close_source(source)
         if not delivered:
             for frame in self.frames:
                 frame.aborted = True
         self._over = True
         self._ready.clear()
-        await self._resume_and_end("aborted" if not delivered and self._verdict == "completed" else self._verdict)
-
-    @staticmethod
-    async def _close_source(source: Source) -> None:
-        await source.close()
+        try:
+            if source is not None:
+                await source.close()
+        finally:
+            await self._resume_and_end("aborted" if not delivered and self._verdict == "completed" else self._verdict)
 
     async def _resume_and_end(self, outcome: Outcome, *, cancelled: bool = False) -> None:
         """Give the body's end back to the hooks around the call, then settle and complete."""

@@ -156,6 +156,7 @@ class WSGIGateway:
         exchange.snapshot = snapshot
         exchange.runtime = runtime
         exchange.ports = runtime.ports
+        exchange.started = runtime.ports.clock.monotonic()
         exchange.route = ANY_ROUTE
         request = exchange.request = WsgiRequest(environ)
         environ["aigw"] = exchange

@@ -78,25 +78,21 @@ class KeyedHold(Generic[LockT]):
         self._locks = locks
         self._name = name
         self._timeout = timeout
-        self._entry: Entry[LockT] | None = None
 
     async def __aenter__(self) -> None:
-        entry = self._locks.join(self._name)
+        self._entry = entry = self._locks.join(self._name)
         try:
             if not await self._locks.acquire(entry, self._timeout):
                 raise LockTimeout(f"the lock was not to be had within {self._timeout} seconds")
         except BaseException:
             self._locks.leave(self._name, entry)
             raise
-        self._entry = entry
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        entry, self._entry = self._entry, None
-        if entry is not None:
-            entry.lock.release()
-            self._locks.leave(self._name, entry)
+        self._entry.lock.release()
+        self._locks.leave(self._name, self._entry)
 
 
 class AsyncLocks(KeyedLocks[asyncio.Lock]):

@@ -171,8 +171,8 @@ DIFFERENCES: tuple[Difference, ...] = (
         "The reader closes the iteration, and nobody is left to read the rest.",
     ),
     Difference(
-        CGI,
-        "WSGI, Django",
+        ("wsgi", "django"),
+        "WSGI, Django on WSGI",
         "A path has an encoded slash, and the server passes no `RAW_URI` or `REQUEST_URI`.",
         "The path is not refused as ambiguous: it is read as the service reads it.",
         "`PATH_INFO` is decoded, so that the slash looks like any other.",

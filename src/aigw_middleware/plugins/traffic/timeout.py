@@ -4,9 +4,10 @@
       - name: timeout
         config: {total: 60s, first_byte: 20s, idle: 10s}
 
-`total` runs from the start of the call to the end of the answer, `first_byte` to its first byte, `idle` from each piece of
-it to the next. Before the answer has started the caller gets a 504; an answer under way is cut off, a stream of a language
-model with an error event of its API. The same as `policies: {timeout: {...}}` of a route or of the whole configuration.
+`total` runs from the start of the call to the end of the answer, `first_byte` to its first byte, `idle` from each piece
+of it to the next. Before the answer has started the caller gets a 504. An answer under way is broken off; a stream of a
+language model that any plug-in reads, as `ai-statistics` does, ends with an error event of its API instead. The same as
+`policies: {timeout: {...}}` of a route or of the whole configuration.
 """
 
 from __future__ import annotations
