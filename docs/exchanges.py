@@ -128,9 +128,10 @@ def _captured_log() -> Iterator[list[str]]:
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
+            if record.name == AI_LOG:
+                lines.append(record.getMessage())
 
-    logger, handler = logging.getLogger(AI_LOG), Keep()
+    logger, handler = logging.getLogger("aigw_middleware"), Keep()
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

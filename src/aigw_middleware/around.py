@@ -265,6 +265,7 @@ class Call:
         exchange.answered_by = exchange.answering.name
         if any(frame.started for frame in driver.frames):
             return  # too late: bytes have left
+        exchange.error = None  # whatever it was, the hook has answered for it
         await driver.deliver(answer)
 
 

@@ -81,8 +81,9 @@ class Flow:
         events = response.media_type == "text/event-stream"
         if not empty and events:
             self._open_stream(response)
-            if self.stream is not None and self._stream_denied():
-                return self._stream_denied()
+            refusal = self._stream_denied(response)
+            if refusal is not None:
+                return refusal
         elif walk.tail and not empty and self._readable(response):
             self.mode = Mode.HOLD
             return None
@@ -108,10 +109,10 @@ class Flow:
             response.headers.remove("content-length")
             response.headers.remove_all(_VALIDATORS)
 
-    def _stream_denied(self) -> Refusal | None:
-        """A stream whose dialect is not read: text hooks follow their policy."""
+    def _stream_denied(self, response: Response) -> Refusal | None:
+        """A stream whose dialect or content coding is not read: text hooks follow their policy."""
         call = self.exchange.llm
-        if self._walk.texts and (call is None or not call.dialect.covered):
+        if self._walk.texts and (response.encoded or call is None or not call.dialect.covered):
             return self._unreadable("a stream cannot be read")
         return None
 

@@ -140,7 +140,7 @@ def contain(exchange: Exchange, hook: Callable[..., Any], error: Exception) -> R
     """Turn an exception of a hook into the plug-in's policy, a log line without secrets, a count and a record."""
     plugin = owner(hook)
     if isinstance(error, InvalidJSON) and exchange.response is None:
-        return Refusal(400, "invalid_json", f"The request body is not acceptable JSON: {error}.")
+        return _invalid_json(error)
     if isinstance(error, (Uncovered, InvalidJSON)):
         policy, decision, reason = plugin.on_uncovered, "uncovered", str(error)
         refusal = UNCOVERED if exchange.response is None else UNREADABLE
@@ -255,6 +255,12 @@ class Stack:
             and (overridden(plugin, "on_text") or overridden(plugin, "on_request_body"))
         )
         """Plug-ins that refuse what they cannot read: websockets, for one."""
+        self.llm_guards = any(
+            Needs.LLM in plugin.needs or overridden(plugin, "on_text")
+            for plugin in self.plugins
+            if plugin.on_uncovered == "deny"
+        )
+        """Whether a plug-in must see every LLM call, so that none may pass as something else."""
         self.path_matching = any(plugin.path_matching for plugin in self.plugins)
 
     def _request_steps(self) -> list[tuple[Hook, bool, bool]]:
@@ -306,6 +312,29 @@ def wants_body(stack: Stack, exchange: Exchange) -> bool:
             contain(exchange, ask, error)
             return True  # whether it may go on without is decided when the hook itself fails
     return False
+
+
+def unrecognised(stack: Stack, exchange: Exchange) -> Refusal | None:
+    """Refuse a body that is told by its shape only and cannot be read, where a guard must see every LLM call.
+
+    A service that reads more leniently (the last of two equal names, a content coding) would take it for one.
+    """
+    request = exchange.request
+    if not stack.llm_guards or exchange.llm is not None or not request.body or not may_be_llm(exchange):
+        return None
+    try:
+        request.json  # noqa: B018 - kept when it can be read, so this costs only where it cannot
+    except InvalidJSON as error:
+        coding = request.headers.get_bytes(b"content-encoding")
+        coded = coding is not None and coding.strip().lower() != b"identity"
+        refusal = UNCOVERED if coded else _invalid_json(error)
+        exchange.decide("gateway", "refused", refusal.code)
+        return refusal
+    return None
+
+
+def _invalid_json(error: InvalidJSON) -> Refusal:
+    return Refusal(400, "invalid_json", f"The request body is not acceptable JSON: {error}.")
 
 
 def walk_for_answer(stack: Stack, exchange: Exchange) -> Walk:

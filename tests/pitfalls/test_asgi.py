@@ -693,13 +693,25 @@ def test_the_same_path_is_judged_outside_and_inside_a_mount() -> None:
     inner = Gateway(_fine, plugins=[Guard()])
     mounted = Starlette(routes=[Mount("/api", app=Starlette(routes=[Mount("/v1", app=inner)]))])
     assert asyncio.run(asgi_exchange(mounted, path="/api/v1/chat")).header("x-path") == "/chat"
-    assert asyncio.run(asgi_exchange(mounted, path="/front/api/v1/chat", root_path="/front")).header("x-path") == "/chat"
+    assert (
+        asyncio.run(asgi_exchange(mounted, path="/front/api/v1/chat", root_path="/front")).header("x-path") == "/chat"
+    )
 
 
 @pytest.mark.parametrize(
     "raw",
     [
-        *(b"//api", b"/api//x", b"/x/../api", b"/./api", b"/%2e%2e/api", b"/..%2fapi", b"/x%2Fapi", b"/api;x", b"/api%3bx"),
+        *(
+            b"//api",
+            b"/api//x",
+            b"/x/../api",
+            b"/./api",
+            b"/%2e%2e/api",
+            b"/..%2fapi",
+            b"/x%2Fapi",
+            b"/api;x",
+            b"/api%3bx",
+        ),
         *(b"/api%00", b"/api%", b"/api%zz", b"/\xff", b"/%ff", b"/api%5c", b"/api\\x", b"http://host/api"),
     ],
 )

@@ -109,7 +109,9 @@ def test_json_that_two_readers_could_read_differently_is_refused_in_the_callers_
 
 
 @pytest.mark.parametrize("path", [CHAT, "/things"])
-@pytest.mark.parametrize("case", [case for case in BAD_JSON if "model" in case or case.startswith(("dup", "lone", "deep a"))])
+@pytest.mark.parametrize(
+    "case", [case for case in BAD_JSON if "model" in case or case.startswith(("dup", "lone", "deep a"))]
+)
 def test_a_guard_of_llm_calls_is_not_passed_by_json_that_it_cannot_read(case: str, path: str) -> None:
     guard = lambda: [  # noqa: E731
         plugin(needs=Needs.LLM, on_request_body=read_texts, on_failure="deny", on_uncovered="deny")
@@ -120,7 +122,9 @@ def test_a_guard_of_llm_calls_is_not_passed_by_json_that_it_cannot_read(case: st
     check_error(transcript.body, path, 400, "invalid_json")
 
 
-@given(st.dictionaries(st.text(':" \\\n\u00e9{}a', max_size=4), st.integers() | st.text(':"\\a', max_size=4), max_size=5))
+@given(
+    st.dictionaries(st.text(':" \\\n\u00e9{}a', max_size=4), st.integers() | st.text(':"\\a', max_size=4), max_size=5)
+)
 def test_names_with_colons_and_quotes_are_no_duplicates(value: dict[str, Any]) -> None:
     data = json.dumps(value, indent=1).encode()
     seen: list[Any] = []
@@ -369,7 +373,15 @@ def test_an_edited_request_has_its_length_and_is_not_chunked() -> None:
 
 @pytest.mark.parametrize(
     ("coding", "edited"),
-    [(None, True), ("identity", True), ("gzip", False), ("br", False), ("zstd", False), ("gzip, br", False), ("GZip", False)],
+    [
+        (None, True),
+        ("identity", True),
+        ("gzip", False),
+        ("br", False),
+        ("zstd", False),
+        ("gzip, br", False),
+        ("GZip", False),
+    ],
 )
 def test_coded_answers_are_not_edited_as_text(coding: str | None, edited: bool) -> None:
     fields = [("content-type", "text/plain"), *([("content-encoding", coding)] if coding else [])]
@@ -410,6 +422,23 @@ def test_a_coded_request_follows_the_guards_policy_and_is_never_inflated(coding:
         check_error(transcript.body, CHAT, 400, "uncovered_call")
 
 
+def test_a_coded_request_told_by_its_shape_only_does_not_pass_a_guard_that_denies() -> None:
+    body = gzip.compress(b'{"model":"m","messages":[]}')
+    script = Script(method="POST", path="/things", headers=[*JSON, ("content-encoding", "gzip")], body=[body])
+    transcript = assert_same(run_everywhere(script, lambda: [plugin(on_text=nothing, on_uncovered="deny")]))
+    assert (transcript.status, transcript.seen) == (400, [])
+    check_error(transcript.body, "/things", 400, "uncovered_call")
+    allowed = assert_same(run_everywhere(script, lambda: [plugin(on_text=nothing, on_uncovered="allow")]))
+    assert allowed.seen[0].body == body
+
+
+@pytest.mark.parametrize("body", [b"", b'{"a":1}', b"[1]"])
+def test_other_json_passes_such_a_guard(body: bytes) -> None:
+    script = Script(method="POST", path="/things", headers=JSON, body=[body] if body else [])
+    transcript = assert_same(run_everywhere(script, lambda: [plugin(on_text=nothing, on_uncovered="deny")]))
+    assert (transcript.status, transcript.seen[0].body) == (200, body)
+
+
 # ---------------------------------------------------------------------- 30: refused unread
 
 
@@ -423,9 +452,7 @@ def test_an_answer_from_header_hooks_never_asks_for_the_body(answer: Any) -> Non
     asgi = asyncio.run(
         asgi_exchange(Gateway(unreached, plugins=stack()), "POST", CHAT, headers=headers, forbid_receive=True)
     )
-    wsgi = wsgi_exchange(
-        WSGIGateway(unreached_wsgi, plugins=stack()), "POST", CHAT, headers=headers, forbid_input=True
-    )
+    wsgi = wsgi_exchange(WSGIGateway(unreached_wsgi, plugins=stack()), "POST", CHAT, headers=headers, forbid_input=True)
     assert (asgi.status, asgi.receive_calls, asgi.exception) == (answer.status, 0, None)
     assert (wsgi.status, wsgi.input_reads, wsgi.exception) == (answer.status, 0, None)
 
@@ -462,5 +489,3 @@ def test_a_stream_cut_anywhere_passes_byte_for_byte(places: list[int], kind: str
     transcript = run_everywhere(script, lambda: [plugin(**hooks[kind])], hosts=["asgi"])["asgi"]
     assert transcript.body == TRANSCRIPT
     assert transcript.outcomes == ["completed"]
-
-

@@ -19,7 +19,6 @@ from aigw_middleware.testing.script import Answer, Scripted
 from aigw_middleware.testing.wsgi_exchange import WsgiExchange, wsgi_exchange
 
 PATH = "/v1/chat/completions"
-JSON_HEADERS = (("content-type", "application/json"),)
 CUTS = pytest.mark.parametrize("size", [1, 7, 0], ids=["1 byte", "7 bytes", "uncut"])
 """In what pieces a stream arrives; 0: one event each."""
 
@@ -80,15 +79,13 @@ class Chat:
     ) -> AsgiExchange:
         """The same in a running loop."""
         return await asgi_exchange(
-            self.gateway, method, path, headers=[*JSON_HEADERS, *headers], body=[_bytes(body)], **options
+            self.gateway, method, path, headers=_typed(headers), body=[_bytes(body)], **options
         )
 
-    def ask_wsgi(self, body: Any = None, *, path: str = PATH, headers: HeaderPairs = (), **options: Any) -> WsgiExchange:
+    def ask_wsgi(self, body: Any = None, *, headers: HeaderPairs = (), **options: Any) -> WsgiExchange:
         """One call through WSGI."""
         gateway = WSGIGateway(self.provider.wsgi, self.config, plugins=[self.probe], clock=self.clock)
-        return wsgi_exchange(
-            gateway, "POST", path, headers=[*JSON_HEADERS, *headers], body=[_bytes(body)], **options
-        )
+        return wsgi_exchange(gateway, "POST", PATH, headers=_typed(headers), body=[_bytes(body)], **options)
 
 
 def question(text: str = "Hello?", *, stream: bool = False, **members: Any) -> dict[str, Any]:
@@ -165,6 +162,12 @@ def _cut(app: Any, size: int) -> Callable[..., Any]:
         await app(scope, receive, cut)
 
     return cutting
+
+
+def _typed(headers: HeaderPairs) -> list[tuple[str | bytes, str | bytes]]:
+    given = list(headers)
+    typed = any(name == "content-type" for name, _ in given)
+    return given if typed else [("content-type", "application/json"), *given]
 
 
 def _bytes(body: Any) -> bytes:

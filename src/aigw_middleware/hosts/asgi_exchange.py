@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 from ..around import Call, CallOutcome, DeadlineExceeded, Timers
 from ..errors import ClientLeft
 from ..flow import Mode
-from ..pipeline import INTERNAL_ERROR, NO_ANSWER, ask_for_usage, ask_on_error, complete, refuse, run, wants_body
+from ..pipeline import (
+    INTERNAL_ERROR,
+    NO_ANSWER,
+    ask_for_usage,
+    ask_on_error,
+    complete,
+    refuse,
+    run,
+    unrecognised,
+    wants_body,
+)
 from .asgi_response import UNSAFE_EXTENSIONS, Outbox
 
 if TYPE_CHECKING:
@@ -82,6 +92,9 @@ class Serving(Outbox):
             refusal = await self._inbox.load(exchange.snapshot.max_body_bytes)
             if refusal is not None:
                 exchange.decide("gateway", "refused", refusal.code)
+                return refusal
+            refusal = unrecognised(stack, exchange)
+            if refusal is not None:
                 return refusal
         if not stack.late:
             return None

@@ -7,13 +7,15 @@ AIGW = "aigw.yaml"          # or a mapping
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from http.cookies import Morsel
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from asgiref.sync import markcoroutinefunction
+from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -29,10 +31,6 @@ from ..ports.drive import finish
 from ..snapshot import ANY_ROUTE
 from .pull import Pulling
 from .wsgi import WsgiRequest, refuse_asyncio_only, title
-
-if TYPE_CHECKING:
-    from ..pipeline import Stack
-
 
 def core_of_settings() -> Core:
     """Return the gateway that `settings.AIGW` describes. Raises ConfigError, ImproperlyConfigured."""
@@ -104,8 +102,7 @@ class GatewayMiddleware:
         view = _View(self, request, runtime)
         token = CALLER.set(view.caller)
         try:
-            finish(view.pulling.open(view.begin()), "the exchange")
-            return view.response()
+            return finish(view.serve(), "the exchange")
         finally:
             CALLER.reset(token)
 
@@ -120,11 +117,7 @@ class GatewayMiddleware:
         view = _View(self, request, runtime)
         token = CALLER.set(view.caller)
         try:
-            await view.pulling.open(view.begin())
-            response = view.response()
-            if isinstance(response, HttpResponse):
-                await view.pulling.close()
-            return response
+            return await view.serve()
         finally:
             CALLER.reset(token)
 
@@ -151,6 +144,8 @@ class _View:
         exchange.request = DjangoRequest(native)
         native.aigw = exchange
         self.caller = Caller(exchange)
+        self._loop = asyncio.get_running_loop() if middleware._async else None
+        self._sources: list[_DjangoSource] = []
         self._stack, self._refusal = exchange.snapshot.admit(exchange, exchange.snapshot.sides[INBOUND])
 
         async def load(limit: int) -> bytes | None:
@@ -159,23 +154,30 @@ class _View:
         self.pulling = Pulling(exchange, self._stack, self._source, load, reraise=False)
 
     def _source(self) -> _DjangoSource:
-        return _DjangoSource(self._middleware, self._native, self.exchange, self._stack)
+        source = _DjangoSource(self._middleware, self._native, self.exchange)
+        self._sources.append(source)
+        return source
 
-    def begin(self) -> Any:
-        """Run the header hooks."""
-        if self._refusal is not None:
-            return self._refusal
-        return run(self._stack.early, self.exchange) if self._stack.early else None
+    async def serve(self) -> HttpResponseBase:
+        """Run the exchange up to its response; a whole one to its end."""
+        answer: Any = self._refusal
+        if answer is None and self._stack.early:
+            answer = run(self._stack.early, self.exchange)
+        await self.pulling.open(answer)
+        return await self._response()
 
-    def response(self) -> HttpResponseBase:
+    async def _response(self) -> HttpResponseBase:
         """Return Django's response: the view's own object where it is the view that answered."""
         pulling, exchange = self.pulling, self.exchange
         head = exchange.response
         assert head is not None
         native = pulling.native.response if isinstance(pulling.native, _DjangoSource) else None
+        for source in self._sources:
+            if source.response is not None and source.response is not native:
+                source.response.close()  # nobody else has it: Django closes the one that leaves
         whole = pulling.whole
         if native is not None and not native.streaming and whole is None:
-            whole = self._whole()
+            whole = await self._whole()
         if native is None:
             response: Any = (
                 HttpResponse(whole, status=head.status)
@@ -199,19 +201,16 @@ class _View:
                     del response.headers[name]
                 _write_headers(response, head.headers.raw)
         if whole is not None:
-            if exchange.runtime.ports.color == "sync":
-                finish(self._drain(), "the end of the exchange")
-            else:
-                self._end_async()
+            await self._drain()
         else:
             response._resource_closers.append(self._close)
         return response
 
-    def _whole(self) -> bytes:
-        """Read a whole answer of a view; nothing in it waits, its content is in memory."""
+    async def _whole(self) -> bytes:
+        """Read a whole answer of a view."""
         chunks: list[bytes] = []
         while True:
-            chunk = finish(self.pulling.read(), "the answer")
+            chunk = await self.pulling.read()
             if chunk is None:
                 return b"".join(chunks)
             chunks.append(chunk)
@@ -221,24 +220,77 @@ class _View:
             pass
         self.caller.detach(self.exchange.finished)
 
-    def _end_async(self) -> None:
-        finish(self._drain(), "the end of the exchange")
-
     def _stream(self) -> Any:
         return _AsyncStream(self) if self._middleware._async else _Stream(self)
 
     def _close(self) -> None:
-        if self._middleware._async:
-            coroutine = self.pulling.close()
-            try:
-                coroutine.send(None)
-            except StopIteration:
-                pass
+        """Called by Django with the response: under ASGI in the loop's own thread, or in a worker thread."""
+        if not self.exchange.ended:
+            if self._loop is None:
+                finish(self.pulling.close(), "the end of the exchange")
+            elif self._loop.is_running() and not _in_a_loop():
+                asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
             else:
-                coroutine.close()
-        else:
-            finish(self.pulling.close(), "the end of the exchange")
+                self._end_in_loop()
         self.caller.detach(self.exchange.finished)
+
+    async def _end(self) -> None:
+        token = CALLER.set(self.caller)
+        try:
+            await self.pulling.close()
+        finally:
+            CALLER.reset(token)
+
+    def _end_in_loop(self) -> None:
+        """End at once where nothing waits; what does wait goes on in a task."""
+        coroutine = self._end()
+        try:
+            yielded = coroutine.send(None)
+        except StopIteration:
+            return
+        if self._loop is None or self._loop.is_closed():
+            coroutine.close()
+            return
+        task = self._loop.create_task(_go_on(coroutine, yielded))
+        _ending.add(task)
+        task.add_done_callback(_ending.discard)
+
+
+_ending: set[asyncio.Task[None]] = set()
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class _Rest:
+    """The rest of a coroutine that was begun outside of a task."""
+
+    def __init__(self, coroutine: CoroutineType[Any, Any, None], yielded: Any) -> None:
+        self._coroutine = coroutine
+        self._yielded = yielded
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yielded = self._yielded
+        while True:
+            try:
+                value = yield yielded
+            except BaseException as error:
+                step: Callable[[], Any] = functools.partial(self._coroutine.throw, error)
+            else:
+                step = functools.partial(self._coroutine.send, value)
+            try:
+                yielded = step()
+            except StopIteration:
+                return
+
+
+async def _go_on(coroutine: CoroutineType[Any, Any, None], yielded: Any) -> None:
+    await _Rest(coroutine, yielded)
 
 
 def _held(native: Any, whole: bytes) -> Any:
@@ -293,13 +345,14 @@ class _AsyncStream:
 class _DjangoSource:
     """The rest of Django's chain and the view as the inner side of the exchange."""
 
-    def __init__(self, middleware: GatewayMiddleware, native: HttpRequest, exchange: Exchange, stack: Stack) -> None:
+    def __init__(self, middleware: GatewayMiddleware, native: HttpRequest, exchange: Exchange) -> None:
         self._middleware = middleware
         self._native = native
         self._exchange = exchange
         self.response: Any = None
         self._iterator: Any = None
         self._is_async = False
+        self._runner: asyncio.Runner | None = None
 
     async def open(self) -> tuple[int, RawHeaders]:
         write_request(self._exchange.request, self._native)
@@ -320,19 +373,31 @@ class _DjangoSource:
             content = self.response.content
             self._iterator = iter([content] if content else [])
         if not self._is_async:
+            if self._middleware._async and self.response.streaming:  # a view's blocking code never runs in the loop
+                return await sync_to_async(next)(self._iterator, None)
             return next(self._iterator, None)
-        try:
-            return await self._iterator.__anext__()  # type: ignore[no-any-return]
-        except StopAsyncIteration:
-            return None
+        if self._middleware._async:
+            return await anext(self._iterator, None)
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(_next(self._iterator))
 
     async def close(self) -> None:
-        """Django closes the response itself; a response that was replaced is closed here."""
-        if self.response is not None and self._exchange.response is None:
-            self.response.close()
-        close = getattr(self._iterator, "aclose", None)
-        if close is not None:
-            await close()
+        """Close the iteration; the response itself is closed by Django, or by the view's exchange when replaced."""
+        runner, self._runner = self._runner, None
+        # Django wraps the view's iterator in one of its own, which does not close it.
+        iterators = [self._iterator, getattr(self.response, "_iterator", None)] if self._is_async else []
+        for close in [iterator.aclose for iterator in iterators if hasattr(iterator, "aclose")]:
+            if self._middleware._async:
+                await close()
+            elif runner is not None:
+                runner.run(close())
+        if runner is not None:
+            runner.close()
+
+
+async def _next(iterator: Any) -> bytes | None:
+    return await anext(iterator, None)
 
 
 def read_body(native: HttpRequest, limit: int) -> bytes | None:
@@ -361,6 +426,8 @@ def write_request(request: Request, native: Any) -> None:
     from .wsgi import write_environ
 
     if request.edited:
+        for parsed in ("_post", "_files"):
+            native.__dict__.pop(parsed, None)
         _set_body(native, request.body)
         native.META["CONTENT_LENGTH"] = str(len(request.body))
     elif request.loaded:
@@ -370,6 +437,20 @@ def write_request(request: Request, native: Any) -> None:
         write_environ(request, native.META)
         request.__dict__["_body"] = loaded
         native.__dict__.pop("headers", None)
+        native._set_content_type_params(native.META)
+
+
+class _Cookie(Morsel[str]):
+    """A cookie that leaves as it was written: `http.cookies` drops what has an attribute that it does not know."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+        name, _, value = text.partition(";")[0].partition("=")
+        self._key, self._value, self._coded_value = name.strip(), value.strip(), value.strip()
+
+    def OutputString(self, attrs: Any = None) -> str:  # noqa: N802 - the name that http.cookies gives it
+        return self._text
 
 
 def _write_headers(response: Any, fields: RawHeaders) -> None:
@@ -377,7 +458,8 @@ def _write_headers(response: Any, fields: RawHeaders) -> None:
     for name, value in fields:
         text = value.decode("latin-1")
         if name == b"set-cookie":
-            response.cookies.load(text)
+            cookie = _Cookie(text)
+            response.cookies[cookie.key] = cookie
             continue
         spelled = title(name)
         response.headers[spelled] = f"{response.headers[spelled]}, {text}" if spelled in response.headers else text

@@ -8,7 +8,7 @@ MIDDLEWARE = "aigw_middleware.django.GatewayMiddleware"
 
 
 def check_settings(app_configs: Any, **kwargs: Any) -> list[Any]:
-    """Return errors and warnings about `AIGW` and `MIDDLEWARE`, ids `aigw.E001` to `aigw.W003`."""
+    """Return errors and warnings about `AIGW` and `MIDDLEWARE`, ids `aigw.E001` to `aigw.W002`."""
     from django.conf import settings
     from django.core.checks import Error, Warning
 

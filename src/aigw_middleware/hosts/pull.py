@@ -28,6 +28,7 @@ from ..pipeline import (
     refuse,
     run,
     settle_and_complete,
+    unrecognised,
     walk_for_answer,
     wants_body,
 )
@@ -241,6 +242,9 @@ class Pulling:
                 exchange.decide("gateway", "refused", TOO_LARGE.code)
                 return TOO_LARGE
             body_loaded(exchange, body)
+            refusal = unrecognised(stack, exchange)
+            if refusal is not None:
+                return refusal
         if not stack.late:
             return None
         result = run(stack.late if exchange.llm is not None else stack.late_plain, exchange)
@@ -270,11 +274,12 @@ class Pulling:
         source = self._source = self._sources()
         try:
             status, fields = await self._guarded(source.open)
-            if self.frames and held_by(self.frames, status, Headers(fields)) is not None:
+            response = Response(status, Headers(fields, owned=True))
+            if self.frames and held_by(self.frames, status, response.headers) is not None:
                 await self._let_go()
                 return False
             self.native = source
-            await self._begin(status, fields, source)
+            await self._begin(response, source)
         except Exception as error:  # of the service: hooks are contained; nothing has left, not even of a held answer
             exchange.error = error
             exchange.response = self.flow = self.native = None
@@ -285,20 +290,21 @@ class Pulling:
             return False
         return True
 
-    async def _begin(self, status: int, fields: RawHeaders, source: Source) -> None:
+    async def _begin(self, response: Response, source: Source) -> None:
         """Start the service's response, and start again as often as it says so before a byte left."""
         while True:
             try:
-                await self._start(Response(status, Headers(fields, owned=True)), source)
+                await self._start(response, source)
                 return
             except Restarted as again:
-                status, fields = self._restart(again)
+                response = self._restart(again)
 
-    def _restart(self, again: Restarted) -> tuple[int, RawHeaders]:
+    def _restart(self, again: Restarted) -> Response:
+        response = Response(again.status, Headers(again.fields, owned=True))
         self.restarted = again.exc_info
         for frame in self.frames:
-            frame.status = again.status
-        return again.status, again.fields
+            frame.status, frame.headers = response.status, response.headers
+        return response
 
     async def _let_go(self) -> None:
         source, self._source = self._source, None
@@ -403,7 +409,7 @@ class Pulling:
                 try:
                     data = await self._guarded(source.read)
                 except Restarted as again:
-                    await self._begin(*self._restart(again), source)
+                    await self._begin(self._restart(again), source)
                     return await self.read()
                 if data is None:
                     flow.end()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from ..exchange import CALLER, Caller, Exchange, Request, lazy
+from ..exchange import CALLER, Caller, Exchange, Request, Response, lazy
 from ..gateway import Core
 from ..headers import Headers, RawHeaders
 from ..pipeline import run
@@ -21,7 +21,7 @@ from ..plugin import INBOUND, Plugin
 from ..ports.drive import finish
 from ..registry import REGISTRY, Registry
 from ..snapshot import ANY_ROUTE
-from .pull import Pulling
+from .pull import Pulling, Restarted
 
 if TYPE_CHECKING:
     from ..pipeline import Stack
@@ -159,7 +159,7 @@ class WSGIGateway:
         exchange.started = runtime.ports.clock.monotonic()
         exchange.route = ANY_ROUTE
         request = exchange.request = WsgiRequest(environ)
-        environ["aigw"] = exchange
+        environ["aigw.exchange"] = exchange
         caller = Caller(exchange)
         token = CALLER.set(caller)
         try:
@@ -170,9 +170,13 @@ class WSGIGateway:
             if result is None and stack.bare and "meter" not in exchange.__dict__:
                 write_environ(request, environ)
                 return self._pass(environ, start_response, caller)
-            body = _Body(self.app, environ, exchange, stack, caller)
+            body = _Body(self.app, environ, exchange, stack, caller, start_response)
             finish(body.pulling.open(result), "the exchange")
-            body.start(start_response)
+            try:
+                body.start()
+            except BaseException:
+                body.close()
+                raise
             return body
         finally:
             CALLER.reset(token)
@@ -181,7 +185,11 @@ class WSGIGateway:
         """Nobody watches the response: the application's own iterable leaves, wrapped only where more of its code runs."""
         iterable = self.app(environ, start_response)
         wrapper = environ.get("wsgi.file_wrapper")
-        if type(iterable) in (list, tuple) or (isinstance(wrapper, type) and isinstance(iterable, wrapper)):
+        if (
+            type(iterable) in (list, tuple)
+            or (isinstance(wrapper, type) and isinstance(iterable, wrapper))
+            or isinstance(iterable, io.IOBase)  # what a wrapper that is a function hands through, uWSGI's for one
+        ):
             caller.detach(caller.exchange.ports.clock.monotonic() if caller.exchange else 0.0)
             return iterable  # type: ignore[no-any-return]
         return _InContext(iterable, caller)
@@ -224,7 +232,7 @@ def read_body(environ: Environ, limit: int) -> bytes | None:
     stream = environ["wsgi.input"]
     declared = environ.get("CONTENT_LENGTH") or ""
     chunked = environ.get("wsgi.input_terminated") or "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-    if declared.isdigit() and not environ.get("wsgi.input_terminated"):
+    if declared.isascii() and declared.isdigit() and not environ.get("wsgi.input_terminated"):
         remaining = int(declared)
         if remaining > limit:
             return None
@@ -258,7 +266,9 @@ class _WsgiSource:
         self._written: list[bytes] = []
         self.status_line: str | None = None
         self._handed_over = False
+        self._sent = False
         self._head: tuple[int, RawHeaders] | None = None
+        self._restarted: Restarted | None = None
 
     async def open(self) -> tuple[int, RawHeaders]:
         write_environ(self._request, self._environ)
@@ -278,31 +288,41 @@ class _WsgiSource:
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
+        fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         if exc_info is not None:
             try:
                 if self._handed_over:
-                    raise exc_info[1].with_traceback(exc_info[2])
+                    if self._sent or any(self._written):
+                        raise exc_info[1].with_traceback(exc_info[2])
+                    self._restarted = Restarted(int(status[:3]), fields, exc_info)
             finally:
                 exc_info = None
         elif self._head is not None:
             raise AssertionError("start_response was called twice without exc_info")
         self.status_line = status
-        fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         self._head = int(status[:3]), fields
         return self._written.append
 
     async def read(self) -> bytes | None:
-        if self._written:
-            return self._written.pop(0)
-        if self._iterator is None:
-            self._iterator = iter(self._iterable)
-        try:
-            chunk = next(self._iterator)
-        except StopIteration:
-            return self._written.pop(0) if self._written else None
-        if self._written:  # write() was called while this piece was made: it goes first
-            self._written.append(chunk)
-            return self._written.pop(0)
+        if not self._written:
+            if self._iterator is None:
+                self._iterator = iter(self._iterable)
+            try:
+                chunk = next(self._iterator)
+            except StopIteration:
+                self._iterator = iter(())
+            else:
+                if not self._written and self._restarted is None:
+                    self._sent = self._sent or bool(chunk)
+                    return chunk
+                self._written.append(chunk)  # after what write() was given while this piece was made
+            again, self._restarted = self._restarted, None
+            if again is not None:
+                raise again
+            if not self._written:
+                return None
+        chunk = self._written.pop(0)
+        self._sent = self._sent or bool(chunk)
         return chunk
 
     async def close(self) -> None:
@@ -316,8 +336,18 @@ class _WsgiSource:
 class _Body:
     """The iterable that the server gets: a class, so that `close` works even when it was never iterated."""
 
-    def __init__(self, app: Any, environ: Environ, exchange: Exchange, stack: Stack, caller: Caller) -> None:
+    def __init__(
+        self,
+        app: Any,
+        environ: Environ,
+        exchange: Exchange,
+        stack: Stack,
+        caller: Caller,
+        start_response: Callable[..., Any],
+    ) -> None:
         self._caller = caller
+        self._start_response = start_response
+        self._started: Response | None = None
         self._closed = False
 
         async def load(limit: int) -> bytes | None:
@@ -328,17 +358,19 @@ class _Body:
 
         self.pulling = Pulling(exchange, stack, source, load, reraise=False)
 
-    def start(self, start_response: Callable[..., Any]) -> None:
-        """Send the head."""
+    def start(self) -> None:
+        """Give the head to the server, which replaces one that it has already."""
         exchange = self.pulling.exchange
-        response = exchange.response
+        again = (self.pulling.restarted,) if self._started is not None else ()
+        response = self._started = exchange.response
         assert response is not None
         if exchange.error is not None:
             logger.error("the application raised %s", type(exchange.error).__name__, exc_info=exchange.error)
         line = self.pulling.native.status_line if isinstance(self.pulling.native, _WsgiSource) else None
         if line is None or int(line[:3]) != response.status:
             line = f"{response.status} {_phrase(response.status)}"
-        start_response(line, [(title(name), value.decode("latin-1")) for name, value in response.headers.raw])
+        fields = [(title(name), value.decode("latin-1")) for name, value in response.headers.raw]
+        self._start_response(line, fields, *again)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -349,6 +381,8 @@ class _Body:
             chunk = finish(self.pulling.read(), "the answer")
         finally:
             CALLER.reset(token)
+        if self.pulling.exchange.response is not self._started:
+            self.start()
         if chunk is None:
             self._caller.detach(self.pulling.exchange.finished)
             raise StopIteration

@@ -19,9 +19,8 @@ from .base import Delta, Dialect, Piece, Slot
 DONE = b"data: [DONE]\n\n"
 _FIELDS = {"content": "content", "reasoning_content": "reasoning", "reasoning": "reasoning", "refusal": "refusal"}
 _FIELD_OF_KIND = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
-_TOOL = (
-    1_000  # parts of tool arguments are numbered from here, so that part tells `reasoning` (1) from its namesake (0)
-)
+_KIND_OF_ROLE = {"system": "system", "developer": "system", "tool": "tool_result", "function": "tool_result"}
+_TOOL = 1_000  # parts of tool arguments are numbered from here; 1 tells `reasoning` from its namesake, 0
 
 
 _ABSENT = msgspec.Raw(b"null")
@@ -88,35 +87,42 @@ class OpenAIChat(Dialect):
         return ""
 
     def texts(self, body: Any) -> Iterator[Slot]:
-        for index, message in enumerate(_dicts(body.get("messages"))):
+        messages = body.get("messages")
+        for index, message in enumerate(messages if isinstance(messages, list) else ()):
+            if not isinstance(message, dict):
+                continue
             role = message.get("role")
             role = role if isinstance(role, str) else ""
-            kind = {"system": "system", "developer": "system", "tool": "tool_result", "function": "tool_result"}.get(
-                role, "content"
-            )
+            kind = _KIND_OF_ROLE.get(role, "content")
             content = message.get("content")
             if isinstance(content, str):
                 yield Slot(message, "content", kind, index, role)
-            else:
+            elif content is not None:
                 for number, part in enumerate(_dicts(content)):
                     for key in ("text", "refusal"):
                         if isinstance(part.get(key), str):
                             yield Slot(part, key, kind, index, role, number)
-            for field in ("reasoning_content", "reasoning", "refusal", "name"):
-                if isinstance(message.get(field), str):
-                    yield Slot(message, field, _FIELDS.get(field, kind), index, role)
-            calls = [*_dicts(message.get("tool_calls")), *([message] if "function_call" in message else [])]
-            for number, call in enumerate(calls):
-                function = call.get("function_call") if call is message else call.get("function")
-                if isinstance(function, dict) and isinstance(function.get("arguments"), str):
-                    yield Slot(function, "arguments", "tool_arguments", index, role, number)
-        for number, tool in enumerate([*_dicts(body.get("tools")), *_dicts(body.get("functions"))]):
-            function = tool.get("function", tool)
-            if isinstance(function, dict) and isinstance(function.get("description"), str):
-                yield Slot(function, "description", "tool_definition", 0, "", number)
+            if len(message) > 2:  # more than its role and its content
+                yield from self._other_texts(message, index, role)
+        if "tools" in body or "functions" in body:
+            for number, tool in enumerate([*_dicts(body.get("tools")), *_dicts(body.get("functions"))]):
+                function = tool.get("function", tool)
+                if isinstance(function, dict) and isinstance(function.get("description"), str):
+                    yield Slot(function, "description", "tool_definition", 0, "", number)
         prediction = body.get("prediction")
         if isinstance(prediction, dict) and isinstance(prediction.get("content"), str):
             yield Slot(prediction, "content", "content", 0, "")
+
+    @staticmethod
+    def _other_texts(message: dict[str, Any], index: int, role: str) -> Iterator[Slot]:
+        for field in ("reasoning_content", "reasoning", "refusal", "name"):
+            if isinstance(message.get(field), str):
+                yield Slot(message, field, _FIELDS.get(field, "name"), index, role)
+        calls = [*_dicts(message.get("tool_calls")), *([message] if "function_call" in message else [])]
+        for number, call in enumerate(calls):
+            function = call.get("function_call") if call is message else call.get("function")
+            if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+                yield Slot(function, "arguments", "tool_arguments", index, role, number)
 
     def insert(self, body: Any, messages: Sequence[tuple[str, str]], *, at_end: bool) -> bool:
         conversation = body.get("messages") if isinstance(body, dict) else None
