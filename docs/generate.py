@@ -38,12 +38,12 @@ SECTION = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end of generate
 
 def main(arguments: Sequence[str]) -> int:
     """Write what is out of date, or with `--check` name it and return 1."""
-    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    made = pages()
+    stale = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if arguments == ["--check"]:
         for path in stale:
             print(f"{path.relative_to(DOCS.parent)} is out of date: run `python docs/generate.py`")
         return 1 if stale else 0
-    made = pages()
     for path in stale:
         path.parent.mkdir(exist_ok=True)
         path.write_text(made[path], encoding="utf-8")
@@ -229,17 +229,17 @@ def differences_table() -> str:
 
 def pitfalls_table() -> str:
     """Return the pitfalls by chapter, each with the tests that cover it or the reason why it does not apply."""
-    data = tomllib.loads((DOCS / "pitfalls.toml").read_text(encoding="utf-8"))
+    chapters = tomllib.loads((DOCS / "pitfalls.toml").read_text(encoding="utf-8"))["chapter"]
     parts = []
-    for title, chapter in data.items():
-        rows = [(str(item["number"]), item["pitfall"], _covered(item)) for item in chapter]
-        parts += [f"## {title}", _table(("No.", "Pitfall", "Covered by"), rows)]
+    for chapter in chapters:
+        rows = [(str(item["number"]), item["pitfall"], _covered(item)) for item in chapter["pitfall"]]
+        parts += [f"## {chapter['title']}", _table(("No.", "Pitfall", "Covered by"), rows)]
     return "\n\n".join(parts)
 
 
 def _covered(item: dict[str, Any]) -> str:
-    tests = [item["test"]] if isinstance(item.get("test"), str) else item.get("test", [])
-    named = [f"`{test}`" for test in tests if test]
+    tests = [item["test"]] if isinstance(item["test"], str) else item["test"]
+    named = [f"`{test.rpartition('::')[2]}`" for test in tests if test]
     return ". ".join(part for part in (", ".join(named), item.get("note", "")) if part) or "No test yet."
 
 

@@ -196,6 +196,11 @@ class Headers:
         self._lookups = 0
 
 
+def end_to_end(fields: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Return the fields of a plug-in's answer without hop-by-hop ones: those belong to the server (RFC 9110, 7.6.1)."""
+    return [field for field in fields if field[0] not in _HOP_BY_HOP]
+
+
 def lower_names(fields: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """Return response fields as a list with lower-case names: apps send any case, iterables and odd byte types."""
     return [

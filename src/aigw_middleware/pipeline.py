@@ -12,7 +12,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .exchange import Exchange, Refusal, Reply, Response
-from .headers import Headers
+from .headers import Headers, end_to_end
 from .json import InvalidJSON
 from .llm.errors import render
 from .llm.text import WholeText
@@ -347,7 +347,11 @@ def walk_for_answer(stack: Stack, exchange: Exchange) -> Walk:
 def refuse(stack: Stack, exchange: Exchange, refusal: Refusal) -> Response:
     """Make the response of a refusal, and show it to every plug-in that adds to refusals, entered or not."""
     fields, body = render(refusal, exchange)
-    response = Response(refusal.status, Headers(fields))
+    headers = Headers(fields)
+    if refusal.headers:  # a plug-in's own: the framing of the message is not theirs to set
+        headers = Headers(end_to_end(fields), owned=True)
+        headers.set_length(len(body))
+    response = Response(refusal.status, headers)
     response.load(body)
     exchange.response = response
     exchange.refusal = refusal

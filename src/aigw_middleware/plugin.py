@@ -186,6 +186,8 @@ class Plugin(Generic[ConfigT]):
     """False when running it without effect is meaningless (retry, timeout, mirror, cache fill)."""
     rules_inherit: ClassVar[bool] = False
     """Whether upstream's `_rules_` start from a copy of the global configuration for this plug-in."""
+    unused: frozenset[str] = frozenset()
+    """Hooks that this instance does without by its configuration; set in `compile`, they cost nothing then."""
     path_matching: ClassVar[bool] = False
     """Whether it judges by the path, so that ambiguous paths must be refused first."""
     Config: ClassVar[type[PluginConfig]] = PluginConfig
@@ -310,8 +312,10 @@ class Plugin(Generic[ConfigT]):
 
 
 def overridden(plugin: Plugin[Any], hook: str) -> Callable[..., Any] | None:
-    """Return the bound method when the plug-in's class overrides `hook`, else None."""
-    return getattr(plugin, hook) if getattr(type(plugin), hook) is not getattr(Plugin, hook) else None
+    """Return the bound method when the plug-in's class overrides `hook` and this instance uses it, else None."""
+    if getattr(type(plugin), hook) is getattr(Plugin, hook) or hook in plugin.unused:
+        return None
+    return getattr(plugin, hook)
 
 
 def needs_of(plugin: Plugin[Any]) -> Needs:

@@ -6,6 +6,8 @@ import ast
 import asyncio
 import contextvars
 import copy
+import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from starlette.routing import Mount, Route
 
 import aigw_middleware
 from aigw_middleware import Channel, Exchange, Gateway, Needs, Plugin, PluginConfig, Reply, WSGIGateway
-from aigw_middleware.testing import asgi_exchange, wsgi_exchange
+from aigw_middleware.registry import BUILT_IN
+from aigw_middleware.testing import VirtualClock, asgi_exchange, wsgi_exchange
 from aigw_middleware.testing.matrix import Watcher
 
 SSE = [(b"content-type", b"text/event-stream")]
@@ -576,6 +579,89 @@ def test_sending_past_the_hooks_is_offered_unless_a_hook_needs_the_body(
     assert watcher.outcomes == ["completed"]
 
 
+@pytest.mark.parametrize("edited", [True, False])
+def test_an_answer_with_trailers_gets_no_length_and_ends_with_them(edited: bool) -> None:
+    class Edit(Plugin[PluginConfig]):
+        name = "edit"
+
+        def on_response_body(self, exchange: Exchange) -> None:
+            if edited and exchange.response is not None:
+                exchange.response.body = b"edited"
+
+        def on_complete(self, exchange: Exchange) -> None:
+            ended.append(len(sent))
+
+    ended: list[int] = []
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        fields = [(b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields, "trailers": True})
+        await send({"type": "http.response.body", "body": b"whole"})
+        await send({"type": "http.response.trailers", "headers": [(b"x", b"1")], "more_trailers": True})
+        await send({"type": "http.response.trailers", "headers": [(b"x", b"2")]})
+
+    async def run() -> None:
+        server = Server(path="/", body=b"{}")
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await Gateway(app, plugins=[Edit()])(server.scope, server.receive, send)
+
+    asyncio.run(run())
+    assert sent[0]["trailers"] is True
+    assert not any(name == b"content-length" for name, _ in sent[0]["headers"])
+    assert sent[1]["body"] == (b"edited" if edited else b"whole")
+    assert [message["headers"] for message in sent[2:]] == [[(b"x", b"1")], [(b"x", b"2")]]
+    assert ended == [4]
+
+
+# ---------------------------------------------------------------------- 6: a server whose `send` raises
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.4"])
+@pytest.mark.parametrize("fails_at", [0, 1, 2, 3])
+def test_a_lost_client_is_no_error_in_the_log_and_its_account_is_kept(
+    fails_at: int, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    accounts: list[tuple[str, int]] = []
+    raised: list[bool] = []
+
+    class Account(Texts):
+        name = "account"
+
+        def on_complete(self, exchange: Exchange) -> None:
+            accounts.append((exchange.outcome, exchange.meter.produced_bytes))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": SSE})
+            for _ in range(5):
+                await send({"type": "http.response.body", "body": EVENT, "more_body": True})
+        except OSError:
+            raised.append(True)
+            raise
+
+    headers = [("content-type", "application/json")]
+    gateway = Gateway(app, plugins=[Account()])
+    result = asyncio.run(
+        asgi_exchange(
+            gateway,
+            "POST",
+            "/v1/chat/completions",
+            headers=headers,
+            body=[ASK],
+            send_fails_at=fails_at,
+            spec_version=version,
+        )
+    )
+    assert isinstance(result.exception, OSError)
+    assert raised == [True]
+    assert accounts == [("aborted", fails_at)]
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
 # ---------------------------------------------------------------------- 10, 17, 28: streams
 
 
@@ -644,6 +730,70 @@ def test_a_streamed_reply_is_closed_in_the_task_that_made_it() -> None:
     asyncio.run(asgi_exchange(Gateway(app, plugins=[Streaming()]), send_fails_at=2))
     assert len(tasks) == 2
     assert tasks[0] is tasks[1]
+
+
+# ---------------------------------------------------------------------- 18: state of one exchange on the plug-in
+
+CONFIGURED: dict[str, dict[str, Any]] = {
+    "ai-data-masking": {"deny_words": ["secret"]},
+    "ai-prompt-decorator": {"prepend": [{"role": "system", "content": "Be brief."}]},
+    "ai-statistics": {"use_default_attributes": True},
+    "cors": {"allow_origins": ["https://*.example"], "allow_credentials": True},
+    "custom-response": {"status_code": 203, "body": "own", "enable_on_status": ["404"]},
+    "key-auth": {
+        "keys": ["x-key"],
+        "consumers": [{"name": f"c{number}", "credential": f"key-of-caller-{number:04}"} for number in range(50)],
+    },
+    "key-rate-limit": {"limit_by_header": "x-key", "limit_keys": [{"key": "*", "query_per_day": 1000}]},
+    "model-mapper": {"model_mapping": {"m1*": "one", "m2": "two", "*": ""}},
+    "timeout": {"total": 1_000},
+}
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_interleaved_exchanges_of_a_built_in_plug_in_are_those_of_a_quiet_one(name: str) -> None:
+    assert name in CONFIGURED, f"{name} needs a row in CONFIGURED"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        fields = dict(scope["headers"])
+        body = (await receive())["body"]
+        for _ in range(int(fields[b"x-turns"])):
+            await asyncio.sleep(0)
+        status = 404 if int(fields[b"x-turns"]) == 3 else 200
+        await send({"type": "http.response.start", "status": status, "headers": SSE})
+        for piece in (body[:9], b"a ", b"sec", b"ret", fields.get(b"x-mse-consumer", b""), fields[b"x-turns"]):
+            data = json.dumps({"choices": [{"index": 0, "delta": {"content": piece.decode()}, "finish_reason": None}]})
+            await send({"type": "http.response.body", "body": b"data: " + data.encode() + b"\n\n", "more_body": True})
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": DONE})
+
+    async def one(gateway: Gateway, number: int) -> Any:
+        headers = [("content-type", "application/json"), ("x-turns", str(number % 7))]
+        headers += [("x-key", f"key-of-caller-{number:04}"), ("origin", f"https://o{number}.example")]
+        text = "secret" if number % 5 == 0 else "hi"
+        asked = {"model": f"m{number % 4}", "stream": True, "messages": [{"role": "user", "content": text}]}
+        result = await asgi_exchange(
+            gateway, "POST", "/v1/chat/completions", headers=headers, body=[json.dumps(asked).encode()]
+        )
+        assert result.exception is None
+        stable = re.sub(rb'"(id|created)":[^,]*', b"", result.body)
+        return result.status, sorted(result.headers), stable
+
+    async def run(*, together: bool) -> list[Any]:
+        gateway = Gateway(app, {"plugins": [{"name": name, "config": CONFIGURED[name]}]}, clock=VirtualClock())
+        plugins = list(gateway.core.snapshot.plugins)
+        before = [repr(vars(plugin)) for plugin in plugins]
+        if together:
+            results = await asyncio.gather(*(one(gateway, number) for number in range(50)))
+        else:
+            results = [await one(gateway, number) for number in range(50)]
+        assert plugins
+        assert [repr(vars(plugin)) for plugin in plugins] == before
+        return results
+
+    apart = asyncio.run(run(together=False))
+    assert asyncio.run(run(together=True)) == apart
+    assert len({str(result) for result in apart}) > 7
 
 
 # ---------------------------------------------------------------------- 20, 21: paths

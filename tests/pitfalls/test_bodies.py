@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigw_middleware import Channel, Exchange, Gateway, Needs, Plugin, Refusal, Reply, WSGIGateway
+from aigw_middleware import Channel, Exchange, Gateway, Needs, Plugin, Refusal, Reply, WSGIGateway, current_exchange
 from aigw_middleware.testing import asgi_exchange, wsgi_exchange
 from aigw_middleware.testing.matrix import Script, Scripted, assert_same, run_everywhere
 
@@ -32,7 +32,7 @@ def read_json(self: Any, exchange: Exchange) -> None:
 
 def read_texts(self: Any, exchange: Exchange) -> None:
     if exchange.llm is not None:
-        assert [slot.text for slot in exchange.llm.texts()] is not None
+        exchange.local[self] = [slot.text for slot in exchange.llm.texts()]
 
 
 def edit_answer(self: Any, exchange: Exchange) -> None:
@@ -263,6 +263,52 @@ async def length(scope: Any, receive: Any, send: Any) -> None:
 def test_a_million_chunks_of_one_byte_are_one_body() -> None:
     sent = asyncio.run(_read_all(1_000_000, Gateway(length, plugins=[plugin(on_request_body=nothing)])))
     assert sent[1]["body"] == b"[1000000]"
+
+
+class Crumbs:
+    """A request body on WSGI that comes byte by byte."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def read(self, size: int) -> bytes:
+        given = min(size, self.left, 1)
+        self.left -= given
+        return b"x" * given
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_million_reads_of_one_byte_are_one_body_on_wsgi(declared: bool) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["CONTENT_LENGTH"].encode(), b" %d" % len(environ["wsgi.input"].read())]
+
+    framing = {"CONTENT_LENGTH": "1000000"} if declared else {"wsgi.input_terminated": True}
+    gateway = WSGIGateway(app, plugins=[plugin(on_request_body=nothing)])
+    result = wsgi_exchange(gateway, "POST", environ={"wsgi.input": Crumbs(1_000_000), **framing})
+    assert result.body == b"1000000 1000000"
+
+
+@pytest.mark.parametrize("case", BAD_JSON)
+def test_bad_input_leaves_nothing_behind(case: str) -> None:
+    ended: list[Any] = []
+
+    async def wait(self: Any, exchange: Exchange) -> None:
+        await asyncio.sleep(0)
+
+    async def run() -> None:
+        stack = [plugin(on_request=wait), plugin(priority=1, on_request_body=read_json)]
+        stack.append(plugin(priority=2, on_complete=lambda self, exchange: ended.append(exchange.outcome)))
+        gateway = Gateway(unreached, plugins=stack)
+        before = asyncio.all_tasks()
+        result = await asgi_exchange(gateway, "POST", CHAT, headers=JSON, body=[BAD_JSON[case]])
+        assert (result.status, result.exception) == (400, None)
+        assert "aigw" not in result.scope.get("state", {})
+        assert asyncio.all_tasks() == before
+        assert current_exchange() is None
+
+    asyncio.run(run())
+    assert ended == ["refused"]
 
 
 @pytest.mark.parametrize("side", ["request", "held answer", "passing answer"])

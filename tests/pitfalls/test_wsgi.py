@@ -291,7 +291,12 @@ def test_start_response_as_late_as_the_first_step(watch: str) -> None:
 @pytest.mark.parametrize("watch", WATCHES)
 def test_a_second_start_with_exc_info_replaces_the_first(app: Any, watch: str) -> None:
     result = wsgi_exchange(WSGIGateway(app, plugins=WATCHES[watch]()))
-    assert (result.status, result.reason, result.header("x-second"), result.body) == (500, "Broken", "yes", b"error page")
+    assert (result.status, result.reason, result.header("x-second"), result.body) == (
+        500,
+        "Broken",
+        "yes",
+        b"error page",
+    )
     if watch == "headers":
         assert result.header("x-mark") == "500"  # response hooks saw the start that took effect, once
 
@@ -327,7 +332,12 @@ def test_a_second_start_before_any_byte_left_replaces_the_first(watch: str) -> N
     plugins = WATCHES[watch]()
     result = wsgi_exchange(WSGIGateway(lazy_failure, plugins=plugins))
     assert result.exception is None
-    assert (result.status, result.reason, result.header("x-second"), result.body) == (500, "Broken", "yes", b"error page")
+    assert (result.status, result.reason, result.header("x-second"), result.body) == (
+        500,
+        "Broken",
+        "yes",
+        b"error page",
+    )
     if watch == "headers":
         assert result.header("x-mark") == "500"
     assert [watcher.outcomes for watcher in plugins if isinstance(watcher, Watcher)] in ([], [["completed"]])

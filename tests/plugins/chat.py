@@ -19,6 +19,7 @@ from aigw_middleware.testing.script import Answer, Scripted
 from aigw_middleware.testing.wsgi_exchange import WsgiExchange, wsgi_exchange
 
 PATH = "/v1/chat/completions"
+TURNS = 50  # of the event loop, after which everybody waits for the clock
 CUTS = pytest.mark.parametrize("size", [1, 7, 0], ids=["1 byte", "7 bytes", "uncut"])
 """In what pieces a stream arrives; 0: one event each."""
 
@@ -54,6 +55,7 @@ class Chat:
         self.probe = Probe()
         self.app = _cut(inner or self.provider, size)
         self.gateway = Gateway(self.app, self.config, plugins=[self.probe], clock=self.clock)
+        self.wsgi = WSGIGateway(self.provider.wsgi, self.config, plugins=[self.probe], clock=self.clock)
 
     @property
     def exchange(self) -> Exchange:
@@ -78,14 +80,26 @@ class Chat:
         self, body: Any = None, *, path: str = PATH, headers: HeaderPairs = (), method: str = "POST", **options: Any
     ) -> AsgiExchange:
         """The same in a running loop."""
-        return await asgi_exchange(
-            self.gateway, method, path, headers=_typed(headers), body=[_bytes(body)], **options
-        )
+        return await asgi_exchange(self.gateway, method, path, headers=_typed(headers), body=[_bytes(body)], **options)
+
+    def ask_while(self, steps: Iterable[float], body: Any = None, **options: Any) -> AsgiExchange:
+        """One call, while time passes in steps of so many seconds; the loop's own timers move along with it."""
+
+        async def asking() -> AsgiExchange:
+            loop = asyncio.get_running_loop()
+            loop.time = self.clock.monotonic  # type: ignore[method-assign]
+            task = asyncio.create_task(self.asked(body, **options))
+            for step in steps:
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
+                self.clock.advance(step)
+            return await task
+
+        return asyncio.run(asking())
 
     def ask_wsgi(self, body: Any = None, *, headers: HeaderPairs = (), **options: Any) -> WsgiExchange:
         """One call through WSGI."""
-        gateway = WSGIGateway(self.provider.wsgi, self.config, plugins=[self.probe], clock=self.clock)
-        return wsgi_exchange(gateway, "POST", PATH, headers=_typed(headers), body=[_bytes(body)], **options)
+        return wsgi_exchange(self.wsgi, "POST", PATH, headers=_typed(headers), body=[_bytes(body)], **options)
 
 
 def question(text: str = "Hello?", *, stream: bool = False, **members: Any) -> dict[str, Any]:

@@ -216,13 +216,21 @@ def test_both_directions() -> None:
 @pytest.mark.parametrize(
     ("config", "path", "message"),
     [
-        ({"model_mapping": {"a*b": "x"}}, "model_mapping", "'a*b' has a `*` that is not its end: only `prefix*` and `*` are patterns"),
+        (
+            {"model_mapping": {"a*b": "x"}},
+            "model_mapping",
+            "'a*b' has a `*` that is not its end: only `prefix*` and `*` are patterns",
+        ),
         ({"model_mapping": ["a"]}, "model_mapping", "should be a valid dictionary"),
         ({"model_mapping": {"a": 1}}, "model_mapping.a", "should be a valid string"),
         ({"enable_on_path_suffix": "/x"}, "enable_on_path_suffix", "should be a valid tuple"),
         ({"model_key": "a..b"}, "model_key", "should be the name of a member, such as `model` or `request.model`"),
         ({"model_to_header": "no header"}, "model_to_header", "'no header' is not a header name"),
-        ({"model_to_header": "connection"}, "model_to_header", "connection is hop-by-hop: it belongs to the server, not to a plug-in"),
+        (
+            {"model_to_header": "connection"},
+            "model_to_header",
+            "connection is hop-by-hop: it belongs to the server, not to a plug-in",
+        ),
         ({"models": {}}, "models", "unknown key"),
     ],
 )

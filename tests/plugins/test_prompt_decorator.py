@@ -30,7 +30,9 @@ class Facts(Plugin[PluginConfig]):
 
     def on_request(self, exchange: Exchange) -> None:
         exchange.attributes["geo-city"] = "Zürich"
-        exchange.consumer = Consumer("alice", metadata={"team": "search", "size": 3, "tags": ["a"], "lead": {"name": "Bo"}})
+        exchange.consumer = Consumer(
+            "alice", metadata={"team": "search", "size": 3, "tags": ["a"], "lead": {"name": "Bo"}}
+        )
 
 
 def decorated(messages: Any, *, headers: Any = (), facts: bool = False, **config: Any) -> Any:
@@ -67,7 +69,11 @@ def test_other_members_of_the_body_stay() -> None:
         ({"pattern": "a.c", "replacement": "x"}, "abc a.c", "abc x"),
         ({"pattern": "a.c", "replacement": "x", "regex": True}, "abc a.c", "x x"),
         ({"pattern": "(?i)hello", "replacement": "bye", "regex": True}, "HELLO hello", "bye bye"),
-        ({"pattern": r"(\w+)@(\w+)", "replacement": "$2 at ${1}x $$ $0", "regex": True}, "me@home", "home at mex $ me@home"),
+        (
+            {"pattern": r"(\w+)@(\w+)", "replacement": "$2 at ${1}x $$ $0", "regex": True},
+            "me@home",
+            "home at mex $ me@home",
+        ),
         ({"pattern": r"(?P<who>\w+)@", "replacement": "${who}-", "regex": True}, "me@home", "me-home"),
         ({"pattern": r"(a)|(b)", "replacement": "[$1$2]", "regex": True}, "ab", "[a][b]"),
         ({"pattern": "é+", "replacement": "e", "regex": True}, "caféé 敏", "cafe 敏"),
@@ -136,7 +142,9 @@ def test_variables(content: str, filled: str) -> None:
 
 
 def test_nobody_is_the_consumer_of_an_anonymous_call() -> None:
-    assert decorated([USER], append=[says("user", "I am ${consumer:-nobody}${consumer}.")])[-1] == says("user", "I am nobody.")
+    assert decorated([USER], append=[says("user", "I am ${consumer:-nobody}${consumer}.")])[-1] == says(
+        "user", "I am nobody."
+    )
 
 
 def test_a_geo_variable_without_value_and_default_leaves_the_request_as_it_came() -> None:
@@ -221,7 +229,7 @@ def test_both_directions() -> None:
         (
             {"replace": [{"pattern": "(a)", "replacement": "$1x", "regex": True}]},
             ".replace[0]",
-            "replacement names group '1x', which the pattern has not; write ${1}x for $1 before an x",
+            "replacement names group '1x', which the pattern has not; ${1}x is $1 and an x",
         ),
         (
             {"prepend": [says("system", "${geo-town}")]},
@@ -244,6 +252,6 @@ def test_the_example() -> None:
     chat = Chat(*example(AiPromptDecorator)["plugins"], answers=[Answer("x")])
     chat.ask(question("Call 1234-5678."), headers=[("x-team", "search")])
     assert chat.received["messages"] == [
-        says("system", "You help guests of team search in unknown."),
+        says("system", "You help guests of search in a city."),
         says("user", "Call 1234-****."),
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from aigw_middleware import DeadlineExceeded
 from aigw_middleware.plugins.traffic.timeout import Timeout
-from aigw_middleware.testing.asgi_exchange import AsgiExchange, asgi_exchange
+from aigw_middleware.testing.asgi_exchange import asgi_exchange
 from aigw_middleware.testing.script import Answer
 from tests.plugins.chat import CUTS, PATH, Chat, events, example, finishes, problems, question, said
 
@@ -20,30 +20,19 @@ def timeout(**config: Any) -> dict[str, Any]:
     return {"name": "timeout", "config": config}
 
 
-def waited(chat: Chat, body: Any, *steps: float, **options: Any) -> AsgiExchange:
-    """Ask, and let virtual time pass whenever the provider waits; the loop's own timers are moved along with it."""
-
-    async def run() -> AsgiExchange:
-        loop = asyncio.get_running_loop()
-        began = chat.clock.monotonic()
-        loop.time = lambda: chat.clock.monotonic() - began  # type: ignore[method-assign]
-        asking = asyncio.create_task(chat.asked(body, **options))
-        for step in steps:
-            for _ in range(50):
-                await asyncio.sleep(0)
-            chat.clock.advance(step)
-        return await asking
-
-    return asyncio.run(run())
-
-
 @pytest.mark.parametrize(
     ("config", "answer", "steps", "status", "reason"),
     [
         ({"first_byte": 5}, Answer("x", delay_response=math.inf), (4.9, 0.2), 504, "no answer within 5 s"),
         ({"first_byte": "500ms"}, Answer("x", delay_response=math.inf), (0.4, 0.2), 504, "no answer within 0.5 s"),
         ({"total": 3}, Answer("x", delay_response=math.inf), (2.9, 0.2), 504, "no complete answer within 3 s"),
-        ({"total": 3, "first_byte": 5}, Answer("x", delay_response=math.inf), (3.1,), 504, "no complete answer within 3 s"),
+        (
+            {"total": 3, "first_byte": 5},
+            Answer("x", delay_response=math.inf),
+            (3.1,),
+            504,
+            "no complete answer within 3 s",
+        ),
         ({"first_byte": 5}, Answer("x", delay_response=4), (4.1,), 200, ""),
         ({"idle": 1}, Answer("x", delay_response=4), (4.1,), 200, ""),
         ({}, Answer("x", delay_response=4), (4.1,), 200, ""),
@@ -53,7 +42,7 @@ def test_before_the_answer(
     config: dict[str, Any], answer: Answer, steps: tuple[float, ...], status: int, reason: str
 ) -> None:
     chat = Chat(timeout(**config), answers=[answer])
-    answered = waited(chat, question(), *steps)
+    answered = chat.ask_while(steps, question())
     assert answered.status == status
     if status == 504:
         assert answered.json()["error"] == {
@@ -71,7 +60,7 @@ def test_before_the_answer(
 def test_a_stream_that_stalls_ends_with_an_error_event(size: int) -> None:
     answer = Answer("one two three", delay_between=10)
     chat = Chat(timeout(idle=4), {"name": "ai-statistics"}, answers=[answer], size=size)
-    answered = waited(chat, question(stream=True), 3, 2)
+    answered = chat.ask_while((3, 2), question(stream=True))
     assert answered.status == 200
     assert answered.complete
     assert said(answered.body) == "one"
@@ -83,7 +72,7 @@ def test_a_stream_that_stalls_ends_with_an_error_event(size: int) -> None:
 
 def test_a_stream_that_nobody_reads_is_broken_off() -> None:
     chat = Chat(timeout(idle=4), answers=[Answer("one two three", delay_between=10)])
-    answered = waited(chat, question(stream=True), 3, 2)
+    answered = chat.ask_while((3, 2), question(stream=True))
     assert (said(answered.body), answered.complete) == ("one", False)
     assert isinstance(answered.exception, DeadlineExceeded)
     assert chat.exchange.outcome == "failed"
@@ -91,7 +80,7 @@ def test_a_stream_that_nobody_reads_is_broken_off() -> None:
 
 def test_the_bytes_of_compatible_gateways() -> None:
     chat = Chat(timeout(total=1), answers=[Answer("x", delay_response=math.inf)], error_format="upstream")
-    answered = waited(chat, question(), 2)
+    answered = chat.ask_while((2,), question())
     assert (answered.status, answered.body) == (504, PROBLEM.encode())
     assert answered.header("content-type") == "text/plain"
 
@@ -99,7 +88,7 @@ def test_the_bytes_of_compatible_gateways() -> None:
 def test_a_policy_of_a_route_is_the_same() -> None:
     route = {"name": "chat", "path": PATH, "policies": {"timeout": {"total": "1s"}}}
     chat = Chat(routes=[route], answers=[Answer("x", delay_response=math.inf)])
-    assert waited(chat, question(), 2).status == 504
+    assert chat.ask_while((2,), question()).status == 504
 
 
 def test_on_wsgi() -> None:
@@ -130,7 +119,10 @@ def test_another_error_of_the_service_stays_what_it_is() -> None:
     ("entry", "expected"),
     [
         (timeout(total=-1), [("plugins[0].config.total", "should be greater than or equal to 0")]),
-        (timeout(idle="soon"), [("plugins[0].config.idle", "should be a time such as 1.5, '500ms', '60s', '5m' or '2h'")]),
+        (
+            timeout(idle="soon"),
+            [("plugins[0].config.idle", "should be a time such as 1.5, '500ms', '60s', '5m' or '2h'")],
+        ),
         (timeout(connect=1), [("plugins[0].config.connect", "unknown key")]),
         (
             {**timeout(total=1), "shadow": True},
@@ -144,7 +136,7 @@ def test_problems(entry: dict[str, Any], expected: list[tuple[str, str]]) -> Non
 
 def test_the_example() -> None:
     chat = Chat(*example(Timeout)["plugins"], answers=[Answer("x", delay_response=math.inf)])
-    answered = waited(chat, question(), 19, 2)
+    answered = chat.ask_while((19, 2), question())
     assert answered.status == 504
     assert "within 20 s" in chat.records[0][2]
 

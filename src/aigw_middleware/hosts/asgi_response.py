@@ -14,7 +14,7 @@ from ..around import CallOutcome, held_by
 from ..errors import ClientLeft
 from ..exchange import Exchange, Refusal, Reply, Response, lazy
 from ..flow import Flow, Mode
-from ..headers import Headers, lower_names
+from ..headers import Headers, end_to_end, lower_names
 from ..pipeline import Walk, complete, refuse, settle_and_complete, walk_for_answer
 from .asgi_inbox import Inbox
 
@@ -218,6 +218,8 @@ class Outbox:
             await self._replace(answer)  # type: ignore[arg-type]
         tail = flow.tail()
         if flow.mode is Mode.HOLD:
+            if self._expects_trailers:  # a message with a length has no room for them (RFC 9112, section 7.1.2)
+                exchange.response.headers.remove("content-length")  # type: ignore[union-attr]
             await self._send_start()
             out = tail if self.exchange.request.method != "HEAD" else b""
         else:
@@ -291,7 +293,7 @@ class Outbox:
                 await self._out(response.body if exchange.request.method != "HEAD" else b"", False)
                 await self._finish("refused")
                 return
-            response = Response(answer.status, Headers(list(answer.headers), owned=True))
+            response = Response(answer.status, Headers(end_to_end(answer.headers), owned=True))
             if self._held(response):
                 return
             replaced = await self._send_reply(answer, response)

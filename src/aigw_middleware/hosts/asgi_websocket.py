@@ -6,7 +6,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from ..exchange import Refusal, Response
-from ..headers import Headers
+from ..headers import Headers, end_to_end
 from ..pipeline import UNCOVERED, complete, refuse, run
 from ..plugin import INBOUND, overridden
 
@@ -49,7 +49,7 @@ async def _answer(scope: Any, receive: Any, send: Any, exchange: Exchange, stack
     if isinstance(answer, Refusal):
         response = refuse(stack, exchange, answer)
     else:
-        response = Response(answer.status, Headers(list(answer.headers), owned=True))
+        response = Response(answer.status, Headers(end_to_end(answer.headers), owned=True))
         response.load(answer.body if isinstance(answer.body, bytes) else b"")
         response.headers.set_length(len(response.body))
     await receive()  # websocket.connect: the protocol wants it taken before it is answered

@@ -220,8 +220,14 @@ def transport_classes(name: str) -> tuple[type[Any], type[Any]]:
                 return self._inner.handle_request(_SourceBase(self._inner, exchange, module)._outgoing())
 
             async def load(limit: int) -> bytes | None:
-                data = b"".join(request.stream)
-                return data if len(data) <= limit else None
+                chunks: list[bytes] = []
+                size = 0
+                for chunk in request.stream:
+                    size += len(chunk)
+                    if size > limit:
+                        return None
+                    chunks.append(chunk)
+                return b"".join(chunks)
 
             pulling = Pulling(
                 exchange, stack, lambda: _BlockingSource(self._inner, exchange, module), load, reraise=True

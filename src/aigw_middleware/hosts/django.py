@@ -10,7 +10,7 @@ import asyncio
 import functools
 import inspect
 import io
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from http.cookies import Morsel
 from types import CoroutineType
 from typing import Any
@@ -31,6 +31,7 @@ from ..ports.drive import finish
 from ..snapshot import ANY_ROUTE
 from .pull import Pulling
 from .wsgi import WsgiRequest, refuse_asyncio_only, title
+
 
 def core_of_settings() -> Core:
     """Return the gateway that `settings.AIGW` describes. Raises ConfigError, ImproperlyConfigured."""
@@ -270,7 +271,7 @@ def _in_a_loop() -> bool:
 class _Rest:
     """The rest of a coroutine that was begun outside of a task."""
 
-    def __init__(self, coroutine: CoroutineType[Any, Any, None], yielded: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, None], yielded: Any) -> None:
         self._coroutine = coroutine
         self._yielded = yielded
 
@@ -289,7 +290,7 @@ class _Rest:
                 return
 
 
-async def _go_on(coroutine: CoroutineType[Any, Any, None], yielded: Any) -> None:
+async def _go_on(coroutine: Coroutine[Any, Any, None], yielded: Any) -> None:
     await _Rest(coroutine, yielded)
 
 
@@ -351,6 +352,7 @@ class _DjangoSource:
         self._exchange = exchange
         self.response: Any = None
         self._iterator: Any = None
+        self._iterators: list[Any] = []
         self._is_async = False
         self._runner: asyncio.Runner | None = None
 
@@ -365,6 +367,8 @@ class _DjangoSource:
             content = result.streaming_content
             self._iterator = content.__aiter__() if result.is_async else iter(content)
             self._is_async = result.is_async
+            # Django wraps the view's iterator in one of its own, which does not close it.
+            self._iterators = [self._iterator, getattr(result, "_iterator", None)] if result.is_async else []
         fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in result.headers.items()]
         return result.status_code, fields
 
@@ -374,8 +378,8 @@ class _DjangoSource:
             self._iterator = iter([content] if content else [])
         if not self._is_async:
             if self._middleware._async and self.response.streaming:  # a view's blocking code never runs in the loop
-                return await sync_to_async(next)(self._iterator, None)
-            return next(self._iterator, None)
+                return await sync_to_async(_step)(self._iterator)
+            return _step(self._iterator)
         if self._middleware._async:
             return await anext(self._iterator, None)
         if self._runner is None:
@@ -385,8 +389,7 @@ class _DjangoSource:
     async def close(self) -> None:
         """Close the iteration; the response itself is closed by Django, or by the view's exchange when replaced."""
         runner, self._runner = self._runner, None
-        # Django wraps the view's iterator in one of its own, which does not close it.
-        iterators = [self._iterator, getattr(self.response, "_iterator", None)] if self._is_async else []
+        iterators, self._iterators = self._iterators, []
         for close in [iterator.aclose for iterator in iterators if hasattr(iterator, "aclose")]:
             if self._middleware._async:
                 await close()
@@ -394,6 +397,10 @@ class _DjangoSource:
                 runner.run(close())
         if runner is not None:
             runner.close()
+
+
+def _step(iterator: Iterator[bytes]) -> bytes | None:
+    return next(iterator, None)
 
 
 async def _next(iterator: Any) -> bytes | None:

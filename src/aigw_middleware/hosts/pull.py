@@ -16,7 +16,7 @@ from ..around import Call, CallOutcome, DeadlineExceeded, Timers, held_by
 from ..errors import Suspended
 from ..exchange import Exchange, Refusal, Reply, Response
 from ..flow import Flow, Mode
-from ..headers import Headers, RawHeaders
+from ..headers import Headers, RawHeaders, end_to_end
 from ..llm.view import body_loaded
 from ..pipeline import (
     INTERNAL_ERROR,
@@ -325,7 +325,7 @@ class Pulling:
             self._over = True
             self._verdict = "refused" if exchange.error is None else "failed"
             return True
-        response = Response(answer.status, Headers(list(answer.headers), owned=True))
+        response = Response(answer.status, Headers(end_to_end(answer.headers), owned=True))
         if self.frames and held_by(self.frames, response.status, response.headers) is not None:
             return False
         await self._start(response, _Iterated(answer.body), answer)

@@ -49,11 +49,12 @@ class _State:
 
 
 class _Finished(Exception):
-    """A hook ended the answer; carries which one and what it said."""
+    """A hook ended the answer; carries which one, what it said, and on which channel, if on one."""
 
-    def __init__(self, position: int, finish: Finish) -> None:
+    def __init__(self, position: int, finish: Finish, state: _State | None = None) -> None:
         self.position = position
         self.finish = finish
+        self.state = state
 
 
 class _Denied(Exception):
@@ -104,7 +105,7 @@ class TextChain:
                         raise TypeError("on_text held text back on a channel that is final")
                     text, tails[position] = emitted + "", held
                 elif isinstance(result, Finish):
-                    raise _Finished(position, result)
+                    raise _Finished(position, result, state)
                 else:
                     raise TypeError(f"on_text returned {type(result).__name__}")
             except _Finished:
@@ -232,7 +233,6 @@ class StreamFlow:
         self.exchange.meter.observe(delta)
         for piece in delta.pieces:
             self._seen_choices.add(piece.index)
-        self._finished_choices.update(delta.finished)
         return delta
 
     def _event(self, event: Event) -> None:
@@ -271,6 +271,8 @@ class StreamFlow:
     def _texts(self, event: Event, delta: Delta | None) -> None:
         chain = self._chain
         if chain is None:
+            if delta is not None:
+                self._finished_choices.update(delta.finished)
             self._out.append(event.raw)
             return
         assert self._dialect is not None
@@ -290,7 +292,7 @@ class StreamFlow:
             try:
                 text = chain.push(state, piece.text, final)
             except _Finished as finished:
-                self._finish(finished, event, [*done, (piece, "")], state)
+                self._finish(finished, event, done)
                 return
             if final:
                 del self._channels[(piece.index, piece.kind, piece.part)]
@@ -300,6 +302,7 @@ class StreamFlow:
                 changed.append(Piece(piece.index, piece.kind, piece.part, text))
         if pieces:
             self._last_text = event
+        self._finished_choices.update(delta.finished)
         self._out.append(self._dialect.with_texts(event, changed) if changed else event.raw)
 
     def _state(self, piece: Piece) -> _State:
@@ -358,7 +361,6 @@ class StreamFlow:
         finished: _Finished,
         event: Event | None,
         done: Sequence[tuple[Piece, str]],
-        state: _State | None = None,
     ) -> None:
         """End the stream: what the hook let out still passes the outer ones, what was held back inside is dropped."""
         self.finished = self.ended = True
@@ -368,14 +370,15 @@ class StreamFlow:
         if dialect is None:
             return
         out: list[tuple[Piece, str]] = list(done)
-        if state is not None and out:
-            piece = out.pop()[0]
-            out.append((piece, self._outer(state, finished.finish.text, position)))
-            self._channels.pop((piece.index, piece.kind, piece.part), None)
-        elif finished.finish.text:
+        state = finished.state
+        if state is None and finished.finish.text:  # an event hook has no channel: its text is content
             piece = Piece(min(self._seen_choices - self._finished_choices, default=0), "content", 0, "")
-            own = self._channels.pop((piece.index, "content", 0), None) or _State(piece, self._hook_count)
-            out.append((piece, self._outer(own, finished.finish.text, position)))
+            state = self._channels.get((piece.index, "content", 0)) or _State(piece, self._hook_count)
+        if state is not None:
+            channel = state.open
+            place = (channel.index, channel.kind, channel.part)
+            self._channels.pop(place, None)
+            out.append((Piece(*place, ""), self._outer(state, finished.finish.text, position)))
         for key, other in list(self._channels.items()):
             text = self._outer(other, "", position)
             if text:

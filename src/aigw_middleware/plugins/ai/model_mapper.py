@@ -5,9 +5,10 @@
         config:
           model_mapping: {"gpt-4o": qwen-max, "gpt-4o-mini*": qwen-turbo, "gpt-*": qwen-plus, "*": ""}
 
-An exact name wins, then the longest prefix, then `*`; an empty target keeps what the caller asked for, and a missing model
-counts as the empty name. The final name goes into a header too, so that whatever stands behind can route by it. This
-works on the JSON body of any API whose path ends in one of the suffixes; bodies of other types pass.
+An exact name wins, then the longest prefix, then `*`; an empty target keeps what the caller asked for, and a missing
+model counts as the empty name. The final name goes into a header too, so that whatever stands behind can route by it.
+This works on the JSON body of any API whose path ends in one of the suffixes; bodies of other types pass. What claims to
+be JSON and is not, or names a member twice, is refused: two readers could find two models in it.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ SUFFIXES = (
 class ModelMapperConfig(PluginConfig):
     """Which name stands for which."""
 
-    model_key: str = Field("model", description="Member of the body that names the model; `a.b` for one inside another.")
+    model_key: str = Field("model", description="Member of the body that names the model; `a.b`: `b` inside of `a`.")
     model_mapping: dict[str, str] = Field(
         {}, description="Model by model asked for: exact, `prefix*` or `*`. An empty model keeps what was asked for."
     )
-    enable_on_path_suffix: tuple[str, ...] = Field(SUFFIXES, description="Ends of the paths it works on; `*`: all paths.")
+    enable_on_path_suffix: tuple[str, ...] = Field(SUFFIXES, description="Ends of the paths it works on; `*`: all.")
     model_to_header: str = Field(
         "x-higress-llm-model-final", description="Request header that receives the final model; empty: none."
     )

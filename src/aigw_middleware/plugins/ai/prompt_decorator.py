@@ -4,14 +4,14 @@
       - name: ai-prompt-decorator
         config:
           prepend:
-            - {role: system, content: "You help ${consumer:-guests} of team ${header:x-team:-none} in ${geo-city:-unknown}."}
+            - {role: system, content: "You help ${consumer:-guests} of ${header:x-team:-no team} in ${geo-city:-a city}."}
           replace:
             - {pattern: '(\\d{4})-\\d{4}', replacement: '$1-****', regex: true, on_role: user}
 
-Variables in messages: `${geo-country}`, `${geo-province}`, `${geo-city}`, `${geo-isp}`, `${header:name}`, `${consumer}` and
-`${consumer.metadata.key}`, each with a default as `${name:-default}`; other `${...}` stay as they are. Without a value and
-a default, a geo variable leaves the whole request as it came, as in the gateways this is compatible with; the others become
-empty, so that no caller can do away with the operator's prompt by leaving out a header.
+Variables in messages: `${geo-country}`, `${geo-province}`, `${geo-city}`, `${geo-isp}`, `${header:name}`, `${consumer}`
+and `${consumer.metadata.key}`, each with a default as `${name:-default}`; other `${...}` stay as they are. Without a
+value and a default, a geo variable leaves the whole request as it came, as in the gateways this is compatible with; the
+others become empty, so that no caller can do away with the operator's prompt by leaving out a header.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ MESSAGES = frozenset({"system", "content", "tool_result"})  # kinds of text that
 
 _reference = re.compile(r"\$(?:(\$)|([0-9A-Za-z_]+)|\{([0-9A-Za-z_]+)\})")
 
+
 class Message(PluginConfig):
     """A message to put in."""
 
@@ -48,7 +49,9 @@ class Replacement(PluginConfig):
     """A text to replace."""
 
     pattern: str = Field(min_length=1, description="What to replace: the text itself or, with `regex`, an RE2 pattern.")
-    replacement: str = Field("", description="What to put there; with `regex`, `$1` and `${name}` are the groups, `$$` a `$`.")
+    replacement: str = Field(
+        "", description="What to put there; with `regex`, `$1` and `${name}` are groups of the pattern, `$$` is a `$`."
+    )
     on_role: str = Field("", description="Only in messages of this role; empty: in all.")
     regex: bool = Field(False, description="Whether `pattern` is an RE2 pattern.")
 
@@ -163,7 +166,7 @@ def _expansion(template: str, pattern: Any) -> Callable[[Any], str]:
             continue
         group = int(name) if name.isdigit() else pattern.groupindex.get(name, -1)
         if not 0 <= group <= pattern.groups:
-            raise ValueError(f"replacement names group {name!r}, which the pattern has not; write ${{1}}x for $1 before an x")
+            raise ValueError(f"replacement names group {name!r}, which the pattern has not; ${{1}}x is $1 and an x")
         parts.append(group)
     parts.append(template[end:])
     return lambda match: "".join([part if isinstance(part, str) else match.group(part) or "" for part in parts])

@@ -1,7 +1,7 @@
 """Texts with variables that an exchange fills in: `You help ${consumer:-guests} in ${geo-city:-unknown}.`
 
 `${geo-country}`, `${geo-province}`, `${geo-city}` and `${geo-isp}` are attributes that a plug-in before published;
-`${header:name}` is a request header, `${consumer}` the caller's name, `${consumer.metadata.key}` what is declared of it.
+`${header:name}` is a request header, `${consumer}` the caller's name, `${consumer.metadata.key}` a fact declared of it.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@
           allow_words: ["project bluebird festival"]
           deny_message: This cannot be discussed here.
 
-Words are compared in their folded form: case, width, compatibility forms, invisible characters and the amount of white
-space in a phrase make no difference. A word that begins or ends with a letter is found as a word of its own only
-(`word_boundaries`); in writings without spaces, such as Chinese, wherever it stands. Records name the rule and the place,
-never the word. Every text of a call is read: what cannot be read follows `on_uncovered`, which is `deny` here.
+Words are compared in their folded form: case, width, compatibility forms, invisible characters and the amount of
+white space in a phrase make no difference. A word that begins or ends with a letter is found as a word of its own only
+(`word_boundaries`); in writings without spaces, such as Chinese, wherever it stands. Records name the rule and the
+place, never the word. Every text of a call is read: what cannot be read follows `on_uncovered`, which is `deny` here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import field_validator, model_validator
 
 from .... import json as strict_json
 from ....errors import ConfigError
@@ -48,7 +48,7 @@ class AiDataMaskingConfig(PluginConfig):
     word_boundaries: bool = Field(
         True, description="Find `ass` in `an ass`, not in `class`; false: anywhere. Only for writings with spaces."
     )
-    deny_code: int = Field(200, ge=200, le=599, description="HTTP status of a refused question; from 400 on, as an error.")
+    deny_code: int = Field(200, ge=200, le=599, description="HTTP status of a refused question; from 400 on, an error.")
     deny_message: str = Field(BLOCKED, min_length=1, description="Text of the answer in place of what was denied.")
     deny_raw_message: str = Field(
         strict_json.encode({"errmsg": BLOCKED}).decode(),
@@ -65,10 +65,8 @@ class AiDataMaskingConfig(PluginConfig):
 
     @field_validator("deny_words", "allow_words")
     @classmethod
-    def _can_be_found(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _can_be_found(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         check(value)
-        if info.field_name == "deny_words" and not any(word.strip() for word in value):
-            raise ValueError("has no word: there is nothing to deny")
         return value
 
     @field_validator("deny_code")
@@ -86,6 +84,12 @@ class AiDataMaskingConfig(PluginConfig):
         except InvalidHeader as error:
             raise ValueError(str(error)) from None
         return value
+
+    @model_validator(mode="after")
+    def _denies_something(self) -> AiDataMaskingConfig:
+        if not any(word.strip() for word in self.deny_words):
+            raise ValueError("deny_words has no word: there is nothing to deny")
+        return self
 
 
 class AiDataMasking(Plugin[AiDataMaskingConfig]):
@@ -170,6 +174,6 @@ def _rule(hit: Hit) -> str:
 
 
 def _upstream_answer(field: str, message: str) -> bytes:
-    """Return the answer of the compatible gateways: no id, model or finish reason, which strict clients may not read."""
+    """Return the answer of the compatible gateways: without id, model and finish reason, which strict clients miss."""
     choices: Sequence[object] = [{"index": 0, field: {"role": "assistant", "content": message}}]
     return strict_json.encode({"choices": choices, "usage": {}})

@@ -30,18 +30,18 @@ _ORNAMENT: Final = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\
 
 _invisible = re.compile(f"[{_INVISIBLE}]+")
 _invisible_or_ornament = re.compile(f"[{_INVISIBLE}{_ORNAMENT}]+")
-_ASCII_TABLE: Final = {
-    code: None if _invisible.match(chr(code)) else chr(code).lower() for code in range(128)
-}
+_ASCII_TABLE: Final = {code: None if _invisible.match(chr(code)) else chr(code).lower() for code in range(128)}
 
 # Punctuation of Chinese and Japanese text, which alone would make normalizing it thirty times slower.
-_WIDE: Final = tuple((wide, unicodedata.normalize("NFKC", wide)) for wide in "\uff0c\uff01\uff1f\uff1a\uff1b\uff08\uff09\u3000")
+_WIDE_CHARACTERS: Final = "\uff0c\uff01\uff1f\uff1a\uff1b\uff08\uff09\u3000"
+_WIDE: Final = tuple((wide, unicodedata.normalize("NFKC", wide)) for wide in _WIDE_CHARACTERS)
 _SHORT: Final = 64  # characters; the quicker way to fold depends on the length
 
 # Blocks whose writing puts no spaces between words, or, in Korean, sets particles to them: begin, end (excluded), ...
 _UNSPACED: Final = (
     0x0E00, 0x10A0, 0x1100, 0x1200, 0x1780, 0x1800, 0x1950, 0x1AB0, 0x2E80, 0xA4D0, 0xA960, 0xA9E0, 0xA9E7, 0xAA00,
-    0xAA60, 0xAAE0, 0xAC00, 0xD800, 0xF900, 0xFB00, 0xFF66, 0xFFE0, 0x16FE0, 0x18D90, 0x1AFF0, 0x1B300, 0x20000, 0x40000,
+    0xAA60, 0xAAE0, 0xAC00, 0xD800, 0xF900, 0xFB00, 0xFF66, 0xFFE0, 0x16FE0, 0x18D90, 0x1AFF0, 0x1B300,
+    0x20000, 0x40000,
 )  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def fold(text: str) -> str:
 
 
 def attaches(char: str) -> bool:
-    """Whether a character belongs to the cluster of the one before it: a mark, an end of a syllable, something unseen."""
+    """Whether a character belongs to the cluster of the one before: a mark, an end of a syllable, something unseen."""
     return not " " <= char <= "~" and _attaches(char)
 
 
@@ -104,7 +104,7 @@ def places(text: str) -> list[int]:
 
 
 def overlong(text: str) -> int:
-    """Return where more than `MAX_ATTACHED` characters in a row attach: the place behind the last allowed one; or -1."""
+    """Return the place behind the last allowed one of too many characters in a row that attach, or -1."""
     if len(text) <= MAX_ATTACHED or not any(map(attaches, text[:: MAX_ATTACHED // 2])):
         return -1
     count = 0

@@ -189,7 +189,9 @@ class DenyWords:
     def _live(self, text: str, begin: int, settled: int, uncertain: bool) -> int:
         """Return the first place from `begin` on where a word has begun that what follows may complete, or the end."""
         end = len(text)
-        limits = range(settled if uncertain else settled + 1, end + 1)  # the last cluster may yet change, or belong to a word
+        limits = range(
+            settled if uncertain else settled + 1, end + 1
+        )  # the last cluster may change, or belong to a word
         for place in range(max(begin, settled - self.longest), end):
             if uncertain and place == settled:
                 return place
@@ -201,16 +203,16 @@ class DenyWords:
         return self._deny.live(text, place, end) or self._allow.live(text, place, end)
 
     def _first(self, text: str, begin: int, settled: int, live: int) -> tuple[int, int, int] | None:
-        """Return begin, end and rule of the first denied word that is certain, if nothing that began earlier can change it."""
+        """Return begin, end and rule of the first denied word that is certain, unless what began earlier may win."""
         for place in self._candidates(text, begin, settled):
             if place > live:
                 return None
-            stops = [stop for stop in self._deny.at(text, place, settled) if not self._allowed(text, begin, place, stop, settled)]
-            if not stops:
-                continue
-            if place == live and self._allow.live(text, place, len(text)):
-                return None
-            return place, stops[0], self._deny.rules[_collapse(text[place : stops[0]])]
+            for stop in self._deny.at(text, place, settled):
+                if self._allowed(text, begin, place, stop, settled):
+                    continue
+                if place == live and self._allow.live(text, place, len(text)):
+                    return None
+                return place, stop, self._deny.rules[_collapse(text[place:stop])]
         return None
 
     def _candidates(self, text: str, begin: int, settled: int) -> Iterable[int]:
@@ -233,8 +235,8 @@ class DenyWords:
         """Whether an allowed word covers `text[start:stop]`."""
         if not self._allow.rules:
             return False
-        first = max(begin, start - self.longest)
-        return any(end >= stop for place in range(first, start + 1) for end in self._allow.at(text, place, settled)[-1:])
+        places_before = range(max(begin, start - self.longest), start + 1)
+        return any(end >= stop for place in places_before for end in self._allow.at(text, place, settled)[-1:])
 
 
 def _word(text: str) -> str:

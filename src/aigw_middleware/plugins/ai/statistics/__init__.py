@@ -13,10 +13,10 @@
               rule: replace
               apply_to_log: true
 
-Each exchange leaves one record in the logger `aigw_middleware.ai_log`: `record.ai_log` is a dict, the message the same as
-JSON. `usage_source` says whether the provider counted the tokens (`provider`) or they were estimated from the text that
-passed (`bytes`), as when the client left early. Durations are in milliseconds. Values of the request are those at the
-plug-in's turn: what was masked before it is not in the log.
+Each exchange leaves one record in the logger `aigw_middleware.ai_log`: `record.ai_log` is a dict, the message the same
+as JSON. `usage_source` says whether the provider counted the tokens (`provider`) or they were estimated from the text
+that passed (`bytes`), as when the client left early. Durations are in milliseconds. Values of the request are those at
+the plug-in's turn: what was masked before it is not in the log.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
             "consumer": exchange.consumer.name or NO_CONSUMER,
             "chat_id": meter.answer_id or None,
             "chat_round": seen.rounds or None,
-            "session_id": next((value for name in self._sessions if (value := exchange.request.headers.get(name))), None),
+            "session_id": self._session(exchange),
             "model": meter.model or seen.model or None,
             "response_type": None if response is None else "stream" if _streams(exchange) else "normal",
             "status": response.status if response is not None else None,
@@ -195,6 +195,10 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
             "output_bytes": exchange.bytes_sent,
         }
         return {name: cut(value, self._limit) for name, value in fields.items() if value is not None}
+
+    def _session(self, exchange: Exchange) -> str | None:
+        headers = exchange.request.headers
+        return next((value for name in self._sessions if (value := headers.get(name))), None)
 
     def _tokens(self, exchange: Exchange) -> dict[str, Any]:
         """Return the tokens used; nothing when no provider answered."""
@@ -211,7 +215,7 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
 
     def _count(self, exchange: Exchange, seen: _Seen) -> None:
         meter, response = exchange.meter, exchange.response
-        labels = Labels(exchange.route.name, meter.model or seen.model or NO_MODEL, exchange.consumer.name or NO_CONSUMER)
+        model, consumer = meter.model or seen.model or NO_MODEL, exchange.consumer.name or NO_CONSUMER
         amounts: dict[str, int] = {"request_count": 1, f"{exchange.outcome}_count": 1}
         tokens = self._tokens(exchange)
         if tokens:
@@ -225,9 +229,11 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
             if exchange.first_token and _streams(exchange):
                 amounts["llm_first_token_duration"] = _milliseconds(exchange, exchange.first_token) or 0
                 amounts["llm_stream_duration_count"] = 1
-            if exchange.outcome == "failed" or meter.error_reported or (response is not None and response.status >= 400):
+            refused_by_provider = response is not None and response.status >= 400
+            if exchange.outcome == "failed" or meter.error_reported or refused_by_provider:
                 amounts["llm_failure_count"] = 1
-        exchange.runtime.state(self, "counters", Counters).add(labels, amounts)
+        counters = exchange.runtime.state(self, "counters", Counters)
+        counters.add(Labels(exchange.route.name, model, consumer), amounts)
 
 
 def _is_produced(attribute: Attribute) -> bool:

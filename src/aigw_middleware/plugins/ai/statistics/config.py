@@ -39,7 +39,7 @@ class Attribute(PluginConfig):
 
     key: str = Field(min_length=1, description=f"Its name. Known without a source: {', '.join(BUILT_IN)}.")
     value_source: Source = Field("", description="Where it comes from; empty: known by its name.")
-    value: Scalar = Field("", description="The value itself, a header name, or a path into JSON (`usage.total_tokens`).")
+    value: Scalar = Field("", description="The value itself, a header name, or a path into JSON: `usage.total_tokens`.")
     default_value: Scalar | None = Field(None, description="What is written when there is no value.")
     rule: Literal["", "first", "replace", "append"] = Field(
         "", description="For streams: keep the first value that is not empty, the last one, or all of them joined."
@@ -91,9 +91,10 @@ class AiStatisticsConfig(PluginConfig):
         32_000, ge=20, description="Characters of a value. With a default set: 10,485,760, with the light one: 4,000."
     )
     enable_path_suffixes: tuple[str, ...] = Field(
-        (), description="Ends of the paths that are recorded; none or `*`: all, but with a default set those of LLM calls."
+        (),
+        description="Ends of paths that are recorded; `*`: all. None: all, or with a default set those of LLM calls.",
     )
-    enable_content_types: tuple[str, ...] = Field((), description="Parts of Content-Types that are recorded; none: all.")
+    enable_content_types: tuple[str, ...] = Field((), description="Parts of Content-Types to record; none: all.")
     session_id_header: str = Field("", description="Request header with the session; some well-known ones follow.")
 
     @field_validator("session_id_header")

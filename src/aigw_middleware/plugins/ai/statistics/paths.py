@@ -1,7 +1,8 @@
 """Paths into JSON: `choices.0.message.content`, `messages.@reverse.0.content`, `tools.#.function.name`.
 
-A part of the paths that compatible gateways understand (GJSON): members and indexes with dots between, `#` for the length
-of a list or, with something behind it, for each of its items, `@reverse`, and a backslash before a dot that is part of a name.
+A part of the paths that compatible gateways understand (GJSON): members and indexes with dots between, `#` for the
+length of a list or, with something behind it, for each of its items, `@reverse`, and a backslash before a dot that is
+part of a name.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def _steps(path: str) -> tuple[str, ...]:
         elif char == ".":
             steps.append("")
         elif char in _UNKNOWN or (char == "@" and not steps[-1] and not _reverses(path, steps)):
-            raise ValueError(f"{char!r} in a path is not understood: members and indexes with dots between, `#`, `@reverse`")
+            raise ValueError(f"{char!r} in a path is not understood: use members, indexes, `#` and `@reverse`")
         else:
             steps[-1] += char
     if not all(steps):
