@@ -19,7 +19,7 @@ from typing import Any
 
 from . import cases_growth, cases_import, cases_memory, cases_plugins, cases_stack, cases_stream
 from .measure import SMOKE, THOROUGH, Lab
-from .table import Section, render, summary
+from .table import Section, markdown, render, summary
 
 GROUPS: dict[str, Callable[[Lab], Awaitable[Section]]] = {
     "P1": cases_stack.stack,
@@ -56,6 +56,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--smoke", action="store_true", help="a quick look: few rounds, smaller sizes, rough figures")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures to a file")
+    parser.add_argument("--markdown", metavar="FILE", type=Path, help="also write the table as Markdown")
     names = [*GROUPS, *TARGET_OF]
     parser.add_argument(
         "--only", metavar="NAME", nargs="+", choices=names, help=f"measure only these: {', '.join(names)}"
@@ -111,10 +112,12 @@ def main() -> None:
     for line in [*render(sections), *summary(sections)]:
         print(line)
     print(f"\nMeasured in {time.monotonic() - begun:.0f} s.", file=sys.stderr)
+    if options.markdown is not None:
+        options.markdown.write_text("\n".join(markdown(sections)), encoding="utf-8")
     if options.json is not None:
         document: dict[str, Any] = {"machine": machine, "rounds": effort.rounds}
         document["sections"] = [section.as_dict() for section in sections]
-        options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

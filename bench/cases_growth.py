@@ -114,7 +114,7 @@ async def routes(lab: Lab) -> Section:
         cases[f"{size} rules"] = asgi_case(Gateway(chat, config, registry=registry), last, body)
     readings = await lab.compare(cases)
     most = sizes[-1]
-    matching = Row.added(readings, f"matching alone, {most:,} routes", f"{most}", over="no routes")
+    matching = Row.added(readings, f"what {most:,} routes add to none", f"{most}", over="no routes")
     return Section(
         "routes",
         "P5: choosing by path prefix, by the number of routes and of a plug-in's rules",

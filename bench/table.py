@@ -111,6 +111,21 @@ def render(sections: Sequence[Section]) -> Iterator[str]:
         yield ""
 
 
+def markdown(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield the lines of the table as Markdown, for the documentation."""
+    for section in sections:
+        yield f"**{section.name}** {section.title}"
+        yield ""
+        yield "| what | median | least | of one BHM | target | |"
+        yield "|---|---:|---:|---:|---|---|"
+        for row in section.rows:
+            yield f"| {' | '.join(_cells(row))} |".replace("  ", " ")
+        yield ""
+        for note in section.notes:
+            yield f"{note[0].upper()}{note[1:]}."
+            yield ""
+
+
 def summary(sections: Sequence[Section]) -> Iterator[str]:
     """Yield how many targets were met, and each one that was not."""
     targets = [(section, row) for section in sections for row in section.rows if row.target is not None]

@@ -22,17 +22,17 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from exchanges import ExampleFailed, check_example, load_exchanges, run_exchange  # noqa: E402
+from exchanges import ExampleFailed, check_example, load_exchanges, run_exchange
 
-from aigw_middleware.cli.fields import FieldRow, rows_of  # noqa: E402
-from aigw_middleware.config.models import GatewayConfig  # noqa: E402
-from aigw_middleware.order import DEFAULT_ORDER, ranks  # noqa: E402
-from aigw_middleware.plugin import HOOKS, Direction, Plugin  # noqa: E402
-from aigw_middleware.registry import BUILT_IN, REGISTRY  # noqa: E402
-from aigw_middleware.testing.differences import DIFFERENCES  # noqa: E402
+from aigw_middleware.cli.fields import FieldRow, rows_of
+from aigw_middleware.config.models import GatewayConfig
+from aigw_middleware.order import DEFAULT_ORDER, ranks
+from aigw_middleware.plugin import HOOKS, Direction, Plugin
+from aigw_middleware.registry import BUILT_IN, REGISTRY
+from aigw_middleware.testing.differences import DIFFERENCES
 
 DOCS = Path(__file__).parent
-NOTICE = "<!-- Made by docs/generate.py: do not edit. -->\n\n"
+NOTICE = "\n<!-- Made by docs/generate.py: do not edit. -->\n"
 SECTION = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end of generated -->)", re.S)
 
 
@@ -55,12 +55,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def pages() -> dict[Path, str]:
     """Return every page that is made, or has a section that is, with its text. Raises ConfigError, ExampleFailed."""
-    found = {DOCS / "configuration.md": NOTICE + _filled((DOCS / "configuration.in.md").read_text(encoding="utf-8"))}
+    found = {DOCS / "configuration.md": _filled((DOCS / "configuration.md.in").read_text(encoding="utf-8")) + NOTICE}
     for plugin in _plugins():
-        found[DOCS / "plugins" / f"{plugin.name}.md"] = NOTICE + plugin_page(plugin)
+        found[DOCS / "plugins" / f"{plugin.name}.md"] = plugin_page(plugin) + NOTICE
     for path in sorted(DOCS.glob("*.md")):
         text = path.read_text(encoding="utf-8")
-        if path not in found and not path.name.endswith(".in.md") and SECTION.search(text):
+        if path not in found and SECTION.search(text):
             found[path] = _filled(text)
     return found
 
@@ -90,7 +90,13 @@ def plugin_page(plugin: type[Plugin[Any]]) -> str:
     exchanges = [run_exchange(plugin.name, examples[0], wanted) for wanted in load_exchanges().get(plugin.name, ())]
     if not exchanges:
         raise ExampleFailed(f"{plugin.name}: exchanges.toml has no request for it")
-    parts = [f"# {plugin.name}", manual, _table(("", ""), _facts(plugin)), "## Configuration", _field_table(plugin.Config)]
+    parts = [
+        f"# {plugin.name}",
+        manual,
+        "\n".join(f"* **{label}**: {text}" for label, text in _facts(plugin)),
+        "## Configuration",
+        _field_table(plugin.Config),
+    ]
     return "\n\n".join([*parts, "## The example at work", *exchanges]) + "\n"
 
 
@@ -212,7 +218,9 @@ def order_table() -> str:
 def plugin_table() -> str:
     """Return the plug-ins that exist, in the default order."""
     described = [(plugin, inspect.cleandoc(plugin.__doc__ or "").partition("\n\n")[0]) for plugin in _plugins()]
-    return _table(("Plug-in", "What it does"), [(_linked(plugin.name), " ".join(text.split())) for plugin, text in described])
+    return _table(
+        ("Plug-in", "What it does"), [(_linked(plugin.name), " ".join(text.split())) for plugin, text in described]
+    )
 
 
 def _linked(name: str) -> str:

@@ -216,8 +216,7 @@ class Builder:
             build = Build(
                 consumers=consumers,
                 keyring=keyring,
-                entry=("shadow:" if model.shadow else "")
-                + _identity(identity, variant),
+                entry=("shadow:" if model.shadow else "") + _identity(identity, variant),
                 has_rules="_rules_" in model.config,
                 in_rule=variant.match is not None,
                 error_format=self._config.error_format,
@@ -306,7 +305,9 @@ def _identity(entry: str, variant: Variant) -> str:
     """Name a variant by what it applies to, never by its position: state stays its own when rules are inserted."""
     if variant.match is None:
         return entry
-    digest = hashlib.blake2b(repr((variant.match, sorted(variant.late.consumer), sorted(variant.late.group), variant.late.model)).encode(), digest_size=6)
+    late = variant.late
+    matched = repr((variant.match, sorted(late.consumer), sorted(late.group), late.model))
+    digest = hashlib.blake2b(matched.encode(), digest_size=6)
     return f"{entry}/{digest.hexdigest()}"
 
 

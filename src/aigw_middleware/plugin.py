@@ -315,7 +315,7 @@ def overridden(plugin: Plugin[Any], hook: str) -> Callable[..., Any] | None:
     """Return the bound method when the plug-in's class overrides `hook` and this instance uses it, else None."""
     if getattr(type(plugin), hook) is getattr(Plugin, hook) or hook in plugin.unused:
         return None
-    return getattr(plugin, hook)
+    return getattr(plugin, hook)  # type: ignore[no-any-return]
 
 
 def needs_of(plugin: Plugin[Any]) -> Needs:

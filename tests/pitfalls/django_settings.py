@@ -38,7 +38,8 @@ def configured(**changes: Any) -> AbstractContextManager[Any]:
     if not apps.ready:
         django.setup()
     made = {"ROOT_URLCONF": ROOT_URLCONF, "ALLOWED_HOSTS": ALLOWED_HOSTS, "MIDDLEWARE": MIDDLEWARE}
-    return override_settings(**{**made, **changes})
+    context: AbstractContextManager[Any] = override_settings(**{**made, **changes})
+    return context
 
 
 def through(
@@ -58,7 +59,16 @@ class Objects(GatewayMiddleware):
         return type(self).core
 
 
-class Closing(HttpResponse):
+def blocking_only(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """A middleware that Django must adapt under ASGI."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        return get_response(request)
+
+    return middleware
+
+
+class Closing(HttpResponse):  # type: ignore[misc] # Django carries no types
     """A response that tells when it is closed."""
 
     def close(self) -> None:
@@ -106,7 +116,7 @@ async def pieces_async() -> AsyncIterator[bytes]:
         EVENTS.append("finished")
 
 
-class ClosingStream(StreamingHttpResponse):
+class ClosingStream(StreamingHttpResponse):  # type: ignore[misc] # Django carries no types
     """A streamed response that tells when it is closed."""
 
     def close(self) -> None:

@@ -738,7 +738,7 @@ CONFIGURED: dict[str, dict[str, Any]] = {
     "ai-data-masking": {"deny_words": ["secret"]},
     "ai-prompt-decorator": {"prepend": [{"role": "system", "content": "Be brief."}]},
     "ai-statistics": {"use_default_attributes": True},
-    "cors": {"allow_origins": ["https://*.example"], "allow_credentials": True},
+    "cors": {"allow_origin_patterns": ["https://*.example"], "allow_credentials": True},
     "custom-response": {"status_code": 203, "body": "own", "enable_on_status": ["404"]},
     "key-auth": {
         "keys": ["x-key"],
@@ -761,7 +761,7 @@ def test_interleaved_exchanges_of_a_built_in_plug_in_are_those_of_a_quiet_one(na
             await asyncio.sleep(0)
         status = 404 if int(fields[b"x-turns"]) == 3 else 200
         await send({"type": "http.response.start", "status": status, "headers": SSE})
-        for piece in (body[:9], b"a ", b"sec", b"ret", fields.get(b"x-mse-consumer", b""), fields[b"x-turns"]):
+        for piece in (body[:9], b"a ", b"sec", b"ret", fields.get(b"x-mse-consumer", b""), fields[b"origin"]):
             data = json.dumps({"choices": [{"index": 0, "delta": {"content": piece.decode()}, "finish_reason": None}]})
             await send({"type": "http.response.body", "body": b"data: " + data.encode() + b"\n\n", "more_body": True})
             await asyncio.sleep(0)
@@ -793,7 +793,7 @@ def test_interleaved_exchanges_of_a_built_in_plug_in_are_those_of_a_quiet_one(na
 
     apart = asyncio.run(run(together=False))
     assert asyncio.run(run(together=True)) == apart
-    assert len({str(result) for result in apart}) > 7
+    assert len({str(result) for result in apart}) >= 40  # some are answered alike
 
 
 # ---------------------------------------------------------------------- 20, 21: paths

@@ -27,7 +27,8 @@ FLAVORS = pytest.mark.parametrize(
 
 
 def made(name: str, **members: Any) -> Plugin[Any]:
-    return type("Made", (Plugin,), {"name": name, "stage": Stage.DEFAULT, "priority": 1, **members})()
+    plugin: Plugin[Any] = type("Made", (Plugin,), {"name": name, "stage": Stage.DEFAULT, "priority": 1, **members})()
+    return plugin
 
 
 def mark(self: Any, exchange: Exchange) -> None:
@@ -65,6 +66,8 @@ class Service:
         self.opened = 0
         self.closed = 0
         self.transport_closed = 0
+        self.iterating = 0
+        self.left_iterating = 0
         self.requests: list[Any] = []
         self.bodies: list[bytes] = []
 
@@ -94,11 +97,16 @@ def inner(service: Service, library: str, asynchronous: bool) -> Any:
             return service.chunks(self.chunks)
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            for chunk in service.chunks(self.chunks):
-                await asyncio.sleep(0)
-                yield chunk
+            service.iterating += 1
+            try:
+                for chunk in service.chunks(self.chunks):
+                    await asyncio.sleep(0)
+                    yield chunk
+            finally:
+                service.iterating -= 1
 
         def close(self) -> None:
+            service.left_iterating += service.iterating
             service.closed += self.open
             self.open = False
 
@@ -222,6 +230,7 @@ def test_no_connection_stays_busy(stack: str, library: str, asynchronous: bool) 
 
         assert talk(service, library, asynchronous, [made("tested", **members), watcher], use) == status
         assert (service.opened, service.closed, service.transport_closed) == (1, 1, 1)
+        assert service.left_iterating == 0
         assert len(watcher.outcomes) == 1
 
 
@@ -287,11 +296,12 @@ def test_a_cancelled_call_lets_its_connection_go(where: str, library: str) -> No
 def test_errors_of_the_inner_transport_arrive_as_they_are(fails: str, library: str, asynchronous: bool) -> None:
     before = fails.startswith("before")
     service = Service((200, TEXT, CHUNKS), fails_before=before, fails_after=1)
-    members: dict[str, Any] = {
+    stacks: dict[str, dict[str, Any]] = {
         "before, with on_error": {"on_error": lambda self, exchange, error: None},
         "while held": {"on_response_body": nothing},
         "before, around": {"on_upstream": around},
-    }.get(fails, {})
+    }
+    members = stacks.get(fails, {})
     watcher = Watcher()
     with pytest.raises(InnerError) as caught:
         talk(service, library, asynchronous, [made("tested", **members), watcher], get)

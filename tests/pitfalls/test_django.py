@@ -35,7 +35,8 @@ def _no_events() -> None:
 
 
 def made(name: str, **members: Any) -> Plugin[Any]:
-    return type("Made", (Plugin,), {"name": name, "stage": Stage.DEFAULT, "priority": 1, **members})()
+    plugin: Plugin[Any] = type("Made", (Plugin,), {"name": name, "stage": Stage.DEFAULT, "priority": 1, **members})()
+    return plugin
 
 
 def mark(self: Any, exchange: Exchange) -> None:
@@ -109,15 +110,17 @@ def test_settings_that_are_missing_or_wrong_are_refused_at_start_up() -> None:
 
 @SIDES
 def test_no_handler_is_adapted_in_a_stack_of_one_kind(asynchronous: bool, caplog: pytest.LogCaptureFixture) -> None:
-    objects = "tests.pitfalls.django_settings.Objects"
-    with (
-        through([made("marks", on_response=mark)], before=[objects]),
-        configured(MIDDLEWARE=[objects, objects], DEBUG=True),
-        caplog.at_level(logging.DEBUG, "django.request"),
-    ):
-        response = get("/plain-async" if asynchronous else "/plain", asynchronous=asynchronous)
-    assert response.status_code == 200
-    assert [record.getMessage() for record in caplog.records if "adapted" in record.getMessage()] == []
+    objects, blocking = (f"tests.pitfalls.django_settings.{name}" for name in ("Objects", "blocking_only"))
+    for middleware, adapts in (([objects, objects], False), ([objects, blocking], asynchronous)):
+        caplog.clear()
+        with (
+            through([made("marks", on_response=mark)]),
+            configured(MIDDLEWARE=middleware, DEBUG=True),
+            caplog.at_level(logging.DEBUG, "django.request"),
+        ):
+            response = get("/plain-async" if asynchronous else "/plain", asynchronous=asynchronous)
+        assert response.status_code == 200
+        assert any("adapted" in record.getMessage() for record in caplog.records) is adapts
 
 
 def test_hooks_run_in_the_thread_of_the_loop() -> None:
@@ -146,6 +149,38 @@ def test_hooks_run_in_the_thread_of_the_loop() -> None:
         with through([Where()]):
             assert get(path, asynchronous=True).status_code == 200
         assert seen == dict.fromkeys(("on_request", "on_upstream", "on_response", "on_complete"), threading.get_ident())
+
+
+def test_one_middleware_serves_several_loops_and_threads() -> None:
+    loops: list[int] = []
+
+    class Waits(Plugin[PluginConfig]):
+        name, stage, priority = "waits", Stage.DEFAULT, 1
+
+        async def on_request(self, exchange: Exchange) -> None:
+            async with exchange.ports.locks("one"):
+                await asyncio.sleep(0)
+            loops.append(id(asyncio.get_running_loop()))
+
+    with through([Waits()]):
+        handler = ASGIHandler()
+
+        async def several() -> list[int | None]:
+            headers = [(b"host", b"testserver")]
+            results = await asyncio.gather(
+                *(asgi_exchange(handler, path="/plain-async", headers=headers) for _ in range(5))
+            )
+            return [result.status for result in results]
+
+        statuses: list[list[int | None]] = []
+        statuses += [asyncio.run(several()), asyncio.run(several())]
+        threads = [threading.Thread(target=lambda: statuses.append(asyncio.run(several()))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert statuses == [[200] * 5] * 4
+    assert len(loops) == 20
 
 
 def test_a_blocking_iterator_never_runs_in_the_loop() -> None:
@@ -252,9 +287,15 @@ def test_a_stream_whose_client_leaves_is_finished_and_closed_under_asgi(path: st
         }
         await ASGIHandler()(scope, lambda: receive_after(pending), send)
 
-    with through([watcher]):
+    completed_in: list[int] = []
+
+    def complete(self: Any, exchange: Exchange) -> None:
+        completed_in.append(threading.get_ident())
+
+    with through([watcher, made("completes", on_complete=complete)]):
         asyncio.run(exchange())
     assert watcher.outcomes == ["aborted"]
+    assert completed_in == [threading.get_ident()]  # though Django closes the response in a thread of its own
     assert sorted(EVENTS) == ["closed", "finished", "made 0"]
 
 

@@ -35,7 +35,8 @@ JSON = [("content-type", "application/json")]
 
 
 def made(name: str, **members: Any) -> Plugin[Any]:
-    return type("Made", (Plugin,), {"name": name, "stage": Stage.DEFAULT, "priority": 1, **members})()
+    plugin: Plugin[Any] = type("Made", (Plugin,), {"name": name, "stage": Stage.DEFAULT, "priority": 1, **members})()
+    return plugin
 
 
 def mark(self: Any, exchange: Exchange) -> None:
@@ -145,7 +146,8 @@ def test_closing_twice_closes_once(watch: str) -> None:
 
 @pytest.mark.parametrize("watch", ["watched", "headers", "around"])
 def test_a_close_that_fails_still_completes_the_exchange(watch: str) -> None:
-    for driving in ({}, {"close_after": 1}):
+    drivings: list[dict[str, Any]] = [{}, {"close_after": 1}]
+    for driving in drivings:
         inner = Counted(b"one", b"two", close_fails=True)
         plugins = WATCHES[watch]()
         result = wsgi_exchange(WSGIGateway(answering(inner), plugins=plugins), **driving)
@@ -614,6 +616,33 @@ def test_threads_never_see_each_others_exchange() -> None:
         thread.join()
     assert wrong == []
     assert vars(own) == before
+
+
+# ---------------------------------------------------------------------- order
+
+
+@pytest.mark.parametrize("nesting", ["one list", "reversed list", "nested", "nested the other way"])
+def test_the_order_is_that_of_the_stages_however_gateways_are_put_together(nesting: str) -> None:
+    order: list[str] = []
+
+    def note(self: Any, exchange: Exchange) -> None:
+        order.append(self.name)
+
+    def plugin(name: str, stage: Stage) -> Plugin[Any]:
+        members = {"name": name, "stage": stage, "on_request": note, "on_response": note}
+        noting: Plugin[Any] = type("Noting", (Plugin,), members)()
+        return noting
+
+    first, second, third = plugin("a", Stage.RBAC), plugin("b", Stage.AUTHENTICATION), plugin("c", Stage.DEFAULT)
+    app = answering([b"ok"])
+    gateway = {
+        "one list": lambda: WSGIGateway(app, plugins=[first, second, third]),
+        "reversed list": lambda: WSGIGateway(app, plugins=[third, second, first]),
+        "nested": lambda: WSGIGateway(WSGIGateway(app, plugins=[second]), plugins=[first, third]),
+        "nested the other way": lambda: WSGIGateway(WSGIGateway(app, plugins=[third, first]), plugins=[second]),
+    }[nesting]()
+    assert wsgi_exchange(gateway).status == 200
+    assert order == ["a", "b", "c", "c", "b", "a"]
 
 
 # ---------------------------------------------------------------------- Flask

@@ -1,11 +1,14 @@
 """A gateway in front of the fake provider, whose streams arrive in pieces of any size, on ASGI and on WSGI."""
 
 import asyncio
+import inspect
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
+import yaml
 
 from aigw_middleware import ConfigError, Gateway, Plugin, PluginConfig, Stage
 from aigw_middleware.exchange import Exchange
@@ -145,11 +148,6 @@ def problems(*plugins: Mapping[str, Any], **top: Any) -> list[tuple[str, str]]:
 
 def example(plugin: type[Plugin[Any]]) -> dict[str, Any]:
     """The configuration in the docstring of a plug-in's module."""
-    import inspect
-    import sys
-
-    import yaml
-
     text = inspect.cleandoc(sys.modules[plugin.__module__].__doc__ or "")
     start = text.index("    plugins:\n")
     found: dict[str, Any] = yaml.safe_load(text[start : text.index("\n\n", start)])

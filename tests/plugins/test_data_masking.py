@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigw_middleware import INBOUND, OUTBOUND, Channel, Exchange, Finish
+from aigw_middleware.llm.dialects.base import Dialect
+from aigw_middleware.llm.dialects.openai_chat import OpenAIChat
 from aigw_middleware.plugins.ai.data_masking import BLOCKED, AiDataMasking
+from aigw_middleware.testing.asgi_exchange import asgi_exchange
 from aigw_middleware.testing.clients import client
 from aigw_middleware.testing.script import Answer, CutMidEvent, ToolCall
 from tests.plugins.chat import CUTS, PATH, Chat, events, example, finishes, problems, question, said, spoken
@@ -115,6 +118,14 @@ def test_an_error_status_is_an_error() -> None:
     assert answered.json()["error"]["message"] == DENIED
     assert answered.json()["error"]["code"] == "content_filter"
     assert chat.exchange.outcome == "refused"
+
+
+def test_an_api_without_a_shape_for_answers_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Dialect, "answer", lambda self, text, **options: b"")
+    monkeypatch.delattr(OpenAIChat, "answer")
+    chat = Chat(masking("bird", deny_code=299, deny_raw_message="no", deny_content_type="text/plain"))
+    answered = chat.ask(question("a bird"))
+    assert (answered.status, answered.body, answered.header("content-type")) == (299, b"no", "text/plain")
 
 
 @pytest.mark.parametrize("code", [200, 403])
@@ -397,6 +408,15 @@ def test_nothing_to_deny_is_a_problem(config: dict[str, Any]) -> None:
     ]
 
 
+def test_words_that_do_not_fit_into_memory_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aigw_middleware.plugins.ai.data_masking.words.MIN_MEMORY", 1)
+    monkeypatch.setattr("aigw_middleware.plugins.ai.data_masking.words.MEMORY_PER_CHARACTER", 1)
+    [(path, message)] = problems(masking("bird"))
+    assert path == "plugins[0].config"
+    assert message.startswith("deny_words: the words cannot be compiled: ")
+    assert "bird" not in message
+
+
 def test_the_spelling_and_the_text_of_compatible_gateways() -> None:
     entry = {
         "name": NAME,
@@ -421,8 +441,6 @@ def test_the_example() -> None:
 
 
 def test_the_class_alone_is_an_application() -> None:
-    from aigw_middleware.testing.asgi_exchange import asgi_exchange
-
     chat = Chat()
     body = [json.dumps(question("a bird")).encode()]
     alone = AiDataMasking(chat.provider, deny_words=["bird"])

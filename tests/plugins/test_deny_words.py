@@ -124,6 +124,16 @@ def test_the_first_of_several_and_its_rule() -> None:
     assert not DenyWords(["", " ", "\u200b"])
 
 
+@pytest.mark.parametrize("filler", ["some clean text, ", "un texte très propre, ", "很干净的文字，"])
+@pytest.mark.parametrize("near", ["", "ébad ", "badé", "bad bad2 "])
+def test_long_texts_with_what_is_nearly_a_word(filler: str, near: str) -> None:
+    words, clean = DenyWords(["bad bad bad", "bad!"]), filler * 30 + near + filler
+    assert words.find(clean) is None
+    hit = words.find(f"{clean}bad\n BAD!")
+    assert hit is not None
+    assert (hit.rule, hit.start) == (1, len(clean) + 5)
+
+
 @pytest.mark.parametrize("count", [1, 40, 3_000])
 def test_many_words_are_found_alike(count: int) -> None:
     words = DenyWords([f"word{number}x" for number in range(count)])
@@ -276,6 +286,8 @@ WORDS = st.lists(st.text(alphabet=MIXED, min_size=1, max_size=6), max_size=4)
 @example(["a b c", "b"], [], True, ["a b ", "d"])
 @example(["b"], ["a b c"], True, ["a ", "b", " ", "c"])
 @example(["b"], ["a b c"], True, ["a ", "b", " ", "d"])
+@example(["b"], ["b c"], True, ["b ", "c"])
+@example(["b"], ["b c"], True, ["b ", "d"])
 @example(["한"], [], True, ["하", "\u11ab"])
 @example(["か"], [], True, ["か", "\u3099"])
 def test_pieces_of_any_size_give_what_the_whole_text_gives(
@@ -307,7 +319,11 @@ def test_long_texts_too(pieces: list[str]) -> None:
     assert in_pieces(words, pieces)[2] <= words.longest + 1
 
 
-@given(st.lists(st.sampled_from(["a", "\u0301", "\u200b" * 100, "\u200b" * 257, "b", "ad "]), max_size=12))
+HIDDEN = "\u200b" * (MAX_ATTACHED // 2)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(["a", "\u0301", HIDDEN, f"{HIDDEN}{HIDDEN}\u200b", "b", "ad "]), max_size=8))
 def test_hidden_characters_too(pieces: list[str]) -> None:
     words = DenyWords(["bad", "áb"])
     text = "".join(pieces)

@@ -208,9 +208,7 @@ def only_asgi_has_somebody_to_read_the_rest() -> None:
     config = {"on_disconnect": "drain"}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
-        )
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         for number, event in enumerate(EVENTS):
             made.append(number)
             await send({"type": "http.response.body", "body": event, "more_body": True})
@@ -279,5 +277,3 @@ def an_outgoing_call_comes_from_nowhere() -> None:
     with httpx.Client(transport=transport) as http:
         http.get("http://provider/")
     assert notice.clients == ["192.0.2.1", None]
-
-

@@ -173,7 +173,8 @@ class Serving(Outbox):
                 self._record(error)
             self._take_back()
         else:
-            self._take_back()
+            if self._runner is not None:
+                self._take_back()
 
     def _cancel_application(self) -> None:
         """The client left and nobody told the application: one that waits for its provider would go on costing."""

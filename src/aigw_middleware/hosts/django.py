@@ -2,6 +2,7 @@
 
 MIDDLEWARE = ["aigw_middleware.django.GatewayMiddleware", ...]
 AIGW = "aigw.yaml"          # or a mapping
+INSTALLED_APPS = ["aigw_middleware.django", ...]  # so that `manage.py check` checks AIGW: it imports no middleware
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ class _View:
             yielded = coroutine.send(None)
         except StopIteration:
             return
-        if self._loop is None or self._loop.is_closed():
+        if self._loop is None or not self._loop.is_running():
             coroutine.close()
             return
         task = self._loop.create_task(_go_on(coroutine, yielded))

@@ -30,7 +30,10 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[Any]:
     try:
         core = Core(config)
     except ConfigError as error:
-        return [Error(str(problem), hint=problem.hint or None, id="aigw.E002") for problem in error.problems]
+        return [
+            Error(f"{problem.path or 'configuration'}: {problem.message}", hint=problem.hint or None, id="aigw.E002")
+            for problem in error.problems
+        ]
     place = list(settings.MIDDLEWARE).index(MIDDLEWARE)
     if place:
         before = ", ".join(str(name).rpartition(".")[2] for name in settings.MIDDLEWARE[:place])

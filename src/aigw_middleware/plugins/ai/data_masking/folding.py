@@ -17,8 +17,8 @@ from bisect import bisect_right
 from functools import lru_cache
 from typing import Final
 
-MAX_ATTACHED: Final = 256
-"""So many characters may attach to one: far more than any writing needs, and what bounds the memory of a stream."""
+MAX_ATTACHED: Final = 64
+"""So many characters may attach to one: more than any writing needs, and what bounds the memory of a stream."""
 
 # Controls other than white space, and the default ignorable code points of Unicode (DerivedCoreProperties.txt).
 _INVISIBLE: Final = (
