@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aigw_middleware.hosts.asgi import Gateway
 from aigw_middleware.hosts.wsgi import WSGIGateway
 
@@ -63,8 +65,8 @@ async def parts(lab: Lab) -> Section:
     for name in built():
         rest = ai_stack(without=name)
         cases[name] = asgi_case(Gateway(chat, rest.config, rest.plugins), request, body)
-    readings = await lab.compare(cases)
-    rows = [Row.added(readings, f"of that {name}", "stack", over=name) for name in built()]
+    readings = await lab.compare(cases, scale=2.0)
+    rows = [replace(Row.added(readings, f"of that {name}", "stack", over=name), least=None) for name in built()]
     return Section(
         "parts",
         "what each plug-in of the stack takes: the stack less the stack without it",

@@ -176,7 +176,7 @@ class Builder:
         self._check_late(entries, extra)
         if self._problems:
             return Stacks((), (), (), self._config.stage_order)
-        return Stacks(entries, extra, routes, self._config.stage_order)
+        return Stacks(entries, extra, routes, self._config.stage_order, debug=self._config.debug)
 
     def _entry(
         self,

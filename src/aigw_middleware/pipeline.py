@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .exchange import Exchange, Refusal, Reply, Response
+from .exchange import Decision, Exchange, Refusal, Reply, Response
 from .headers import Headers, end_to_end
 from .json import InvalidJSON
 from .llm.errors import render
@@ -53,9 +53,32 @@ class WantedBody:
         return self.plugin.on_request_body(exchange) if self.plugin.wants_body(exchange) else None
 
 
+class Timed:
+    """With `debug`: a header or body hook that records its quiet passes too, and how long it took."""
+
+    __slots__ = ("plugin", "timed")
+
+    def __init__(self, hook: Hook) -> None:
+        self.timed = hook
+        self.plugin = owner(hook)
+
+    def __call__(self, exchange: Exchange) -> Any:
+        clock = exchange.ports.clock
+        before = clock.monotonic()
+        result = self.timed(exchange)
+        taken = (clock.monotonic() - before) * 1e6
+        exchange.records.append(Decision(self.plugin.name, "ran", _name(self.timed), self.plugin.context.entry, taken))
+        return result
+
+
+def timed(hooks: Sequence[Hook]) -> tuple[Hook, ...]:
+    """Return the hooks, each recording its passes."""
+    return tuple(Timed(hook) for hook in hooks)
+
+
 def owner(hook: Callable[..., Any]) -> Plugin[Any]:
     """Return the plug-in that a compiled hook belongs to."""
-    return hook.plugin if type(hook) in (WholeText, WantedBody) else hook.__self__  # type: ignore[attr-defined, no-any-return]
+    return hook.plugin if type(hook) in (WholeText, WantedBody, Timed) else hook.__self__  # type: ignore[attr-defined, no-any-return]
 
 
 def run(hooks: Sequence[Hook], exchange: Exchange) -> Result:
@@ -171,6 +194,8 @@ def _place(error: BaseException) -> str:
 
 
 def _name(hook: Callable[..., Any]) -> str:
+    if type(hook) is Timed:
+        return _name(hook.timed)
     if type(hook) is WholeText:
         return "on_text"
     return "on_request_body" if type(hook) is WantedBody else getattr(hook, "__name__", "hook")
@@ -216,7 +241,7 @@ class Walk:
 class Stack:
     """The plug-ins of one distinct choice of rules, sorted, and their hooks by phase."""
 
-    def __init__(self, plugins: Sequence[Plugin[Any]]) -> None:
+    def __init__(self, plugins: Sequence[Plugin[Any]], *, debug: bool = False) -> None:
         self.plugins = tuple(plugins)
         steps = self._request_steps()
         boundary = next((number for number, (_, body, _) in enumerate(steps) if body), len(steps))
@@ -238,6 +263,9 @@ class Stack:
         self.refusal = self._overriding("on_refusal")
         self.error = self._overriding("on_error")
         self.complete = self._overriding("on_complete")
+        if debug:
+            self.early, self.late, self.late_plain = timed(self.early), timed(self.late), timed(self.late_plain)
+        self._debug = debug
         self._walks: dict[tuple[bool, Plugin[Any] | None, bool], Walk] = {}
         self.plain_walk = self.walk(False)
         self.watches = bool(self.complete or self.usage)
@@ -297,6 +325,8 @@ class Stack:
                     if plugin is not answering and (number < place or (gate_entered and plugin.stage in GATE))
                 ]
             walk = self._walks[key] = Walk(plugins, llm)
+            if self._debug:
+                walk.head, walk.tail, walk.plain = timed(walk.head), timed(walk.tail), timed(walk.plain)
         return walk
 
 

@@ -49,7 +49,7 @@ ANY_ROUTE = Route("*")
 class Edge:
     """The facts of the edge: who the client is behind trusted proxies, and which identity headers to take away."""
 
-    __slots__ = ("_header", "_identity", "_trusted", "_trusted_gateways", "identity_names")
+    __slots__ = ("_header", "_identity", "_trusted", "_trusted_gateways", "identity_names", "outgoing_names")
 
     def __init__(self, config: GatewayConfig, identity_headers: Sequence[str]) -> None:
         self._trusted = AddressSet(config.trusted_proxies)
@@ -57,6 +57,8 @@ class Edge:
         self._trusted_gateways = AddressSet(config.trust_identity_from)
         self._identity = config.identity_header
         self.identity_names = frozenset(spelling for name in identity_headers for spelling in spellings(name))
+        self.outgoing_names = self.identity_names | frozenset(spellings(config.identity_header))
+        """Headers that carry identity inward: no outgoing call ever has them."""
 
     def client(self, request: Request) -> str | None:
         """Return the caller's address: the peer, or what trusted proxies say stands behind it."""
@@ -120,8 +122,11 @@ class Stacks:
         extra: Sequence[Plugin[Any]],
         routes: Sequence[tuple[Route, Match]],
         stage_order: Sequence[Stage],
+        *,
+        debug: bool = False,
     ) -> None:
         self.entries = entries
+        self._debug = debug
         self._extra = tuple(extra)
         self._stage_order = stage_order
         self._routes = tuple(route for route, _ in routes)
@@ -150,9 +155,8 @@ class Stacks:
         return stack if stack is not None else self._compile(choice)
 
     def _compile(self, choice: tuple[int, ...]) -> Stack:
-        stack = Stack(
-            in_order([*self._extra, *(plugin for _, plugin in self.chosen(choice) if plugin)], self._stage_order)
-        )
+        plugins = [*self._extra, *(plugin for _, plugin in self.chosen(choice) if plugin)]
+        stack = Stack(in_order(plugins, self._stage_order), debug=self._debug)
         if len(self._cache) >= MAX_STACKS:
             self._cache.clear()
         self._cache[choice] = stack

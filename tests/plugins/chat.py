@@ -86,16 +86,21 @@ class Chat:
         return await asgi_exchange(self.gateway, method, path, headers=_typed(headers), body=[_bytes(body)], **options)
 
     def ask_while(self, steps: Iterable[float], body: Any = None, **options: Any) -> AsgiExchange:
-        """One call, while time passes in steps of so many seconds; the loop's own timers move along with it."""
+        """One call, while time passes in steps of so many seconds; the loop's own timers move along with it.
+
+        A call that still waits when they have passed is cancelled: CancelledError.
+        """
 
         async def asking() -> AsgiExchange:
             loop = asyncio.get_running_loop()
             loop.time = self.clock.monotonic  # type: ignore[method-assign]
             task = asyncio.create_task(self.asked(body, **options))
-            for step in steps:
+            for step in [*steps, 0]:
                 for _ in range(TURNS):
                     await asyncio.sleep(0)
                 self.clock.advance(step)
+            if not task.done():
+                task.cancel()
             return await task
 
         return asyncio.run(asking())

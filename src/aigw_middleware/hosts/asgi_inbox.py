@@ -91,7 +91,7 @@ class Inbox:
         finally:
             self._reading = False
         if message["type"] == "http.disconnect":
-            self._left()
+            self.left()
             if self.drains:
                 return await self()
         elif not message.get("more_body", False):
@@ -115,7 +115,7 @@ class Inbox:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 break
-        self._left()
+        self.left()
         if self.drains:
             return
         if self._waiters:
@@ -123,7 +123,8 @@ class Inbox:
         elif self.on_unheard is not None:
             self.on_unheard()
 
-    def _left(self) -> None:
+    def left(self) -> None:
+        """The client left: the answer goes on unheard where the policy is to drain, else it stops."""
         self.gone = True
         self.drains = self._exchange.snapshot.on_disconnect == "drain"
 

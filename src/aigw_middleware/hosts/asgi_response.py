@@ -194,7 +194,7 @@ class Outbox:
                     self._lost(error)
             if not more and not self._expects_trailers:
                 self._over = True
-                if "meter" in exchange.__dict__:
+                if "meter" in exchange.__dict__ or self._inbox.drains:
                     await self._finish("completed")
                 else:
                     complete(self.stack, exchange, "completed")
@@ -274,7 +274,7 @@ class Outbox:
             self._lost(error)
 
     def _lost(self, error: OSError) -> None:
-        self._inbox.gone = True
+        self._inbox.left()
         if not self._inbox.drains:
             raise ClientLeft(str(error)) from error
 
@@ -360,6 +360,8 @@ class Outbox:
 
     async def _finish(self, outcome: Outcome, *, cancelled: bool = False) -> None:
         if not self.exchange.ended:
+            if outcome == "completed" and self._inbox.drains:
+                outcome = "aborted"  # read to its end, but nobody was there to hear it
             await settle_and_complete(self.stack, self.exchange, outcome, cancelled=cancelled)
 
 

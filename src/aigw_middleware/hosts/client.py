@@ -97,9 +97,7 @@ class _SourceBase:
         exchange = self._exchange
         request = exchange.request
         native: Any = request.native  # type: ignore[attr-defined]
-        identity = exchange.snapshot.identity_names
-        if identity:
-            request.headers.remove_all(identity)
+        request.headers.remove_all(exchange.snapshot.edge.outgoing_names)
         if not request.edited and not request.headers.changed and not exchange.request.loaded:
             return native
         content = request.body if request.loaded else None

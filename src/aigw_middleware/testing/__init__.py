@@ -59,8 +59,10 @@ def __getattr__(name: str) -> Any:
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
-    return value
+    found = import_module(f"{__name__}.{module}")
+    # All its names at once: a module may be named like what it exports, and importing it binds that name to the module.
+    globals().update({exported: getattr(found, exported) for exported in _EXPORTS[module]})
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -19,6 +19,8 @@ from .base import Delta, Dialect, Piece, Slot
 DONE = b"data: [DONE]\n\n"
 _FIELDS = {"content": "content", "reasoning_content": "reasoning", "reasoning": "reasoning", "refusal": "refusal"}
 _FIELD_OF_KIND = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
+_PARTS = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
+"""Types of content parts: the first two are text, the others hold none that could be read here."""
 _KIND_OF_ROLE = {"system": "system", "developer": "system", "tool": "tool_result", "function": "tool_result"}
 _TOOL = 1_000  # parts of tool arguments are numbered from here; 1 tells `reasoning` from its namesake, 0
 
@@ -82,8 +84,13 @@ class OpenAIChat(Dialect):
             if not isinstance(message, dict):
                 return "a message is no object"
             content = message.get("content")
-            if content is not None and not isinstance(content, (str, list)):
+            if content is None or isinstance(content, str):
+                continue
+            if not isinstance(content, list):
                 return "the content of a message is neither text nor a list of parts"
+            for part in content:
+                if not isinstance(part, dict) or part.get("type") not in _PARTS:
+                    return "a message has a part of unknown type"
         return ""
 
     def texts(self, body: Any) -> Iterator[Slot]:
