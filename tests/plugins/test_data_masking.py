@@ -310,7 +310,7 @@ def test_an_answer_that_cannot_be_read_is_denied() -> None:
 
 
 def test_records_hold_neither_words_nor_texts() -> None:
-    chat = Chat(masking("blue bird"), answers=[Answer(chunks=["the hidden ", "blue ", "bird"])])
+    chat = Chat(masking("blue bird"), answers=[Answer(chunks=["the ", "hidden ", "blue ", "bird"])])
     chat.ask(question(stream=True))
     assert chat.records == [(NAME, "refused", "deny_words[0] in content of answer 0 at 11-20")]
 

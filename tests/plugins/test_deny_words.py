@@ -47,6 +47,8 @@ def denied(text: str, *deny: str, allow: Sequence[str] = (), boundaries: bool = 
         ("이것은 비밀이다", "비밀", "비밀"),
         ("这是敏\u200b感词。", "敏感词", "敏\u200b感词"),
         ("İstanbul", "istanbul", "İstanbul"),
+        ("J\u030cot", "ǰot", "J\u030cot"),
+        ("jot", "ǰot", None),
     ],
 )
 def test_what_counts_as_the_same(text: str, word: str, found: str | None) -> None:
@@ -132,6 +134,17 @@ def test_long_texts_with_what_is_nearly_a_word(filler: str, near: str) -> None:
     hit = words.find(f"{clean}bad\n BAD!")
     assert hit is not None
     assert (hit.rule, hit.start) == (1, len(clean) + 5)
+
+
+def test_a_word_that_begins_inside_of_what_is_nearly_one() -> None:
+    hit = DenyWords(["ab cd", "cd"]).find("clean text " * 20 + "éab cd.")
+    assert hit is not None
+    assert hit.rule == 1
+
+
+def test_anywhere_in_long_texts() -> None:
+    assert denied("clean text " * 20 + "class", "ass", boundaries=False) == "ass"
+    assert denied("很干净的文字，" * 20 + "非常敏感词语", "敏感词") == "敏感词"
 
 
 @pytest.mark.parametrize("count", [1, 40, 3_000])

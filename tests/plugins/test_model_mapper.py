@@ -123,6 +123,14 @@ def test_a_body_is_read_only_where_it_may_be_mapped() -> None:
     assert chat.exchange.request.loaded
 
 
+def test_a_model_that_stands_for_itself_changes_nothing() -> None:
+    service = Echo()
+    chat = Chat(mapper(model_mapping={"*": "m"}), inner=service)
+    chat.ask(b'{ "model": "m" }', path="/v1/embeddings")
+    assert service.body == b'{ "model": "m" }'
+    assert chat.records == []
+
+
 def test_an_unchanged_body_keeps_its_bytes_and_an_edited_one_its_members() -> None:
     service = Echo()
     chat = Chat(mapper(model_mapping={"a": "b"}), inner=service)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -193,6 +194,7 @@ def test_a_refusal_by_another_plugin(log: Log) -> None:
     chat.ask(question())
     assert (log.only["outcome"], log.only["status"], log.only["answered_by"]) == ("refused", 401, "key-auth")
     assert "input_token" not in log.only
+    assert counted(chat) == {Labels("*", "-", "none"): {"request_count": 1, "refused_count": 1}}
     log.records.clear()
     chat.ask(question(), headers=[("x-api-key", "secret-key-of-alice")])
     assert (log.only["outcome"], log.only["consumer"]) == ("completed", "alice")
@@ -535,11 +537,14 @@ def test_counters_of_many_threads() -> None:
         for _ in range(2_000):
             counters.add(labels, {"a": 1, "b": 2})
 
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     threads = [threading.Thread(target=add) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
     assert counters.read() == {labels: {"a": 8_000, "b": 16_000}}
 
 

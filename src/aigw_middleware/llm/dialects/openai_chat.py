@@ -109,7 +109,7 @@ class OpenAIChat(Dialect):
                     for key in ("text", "refusal"):
                         if isinstance(part.get(key), str):
                             yield Slot(part, key, kind, index, role, number)
-            if len(message) > 2:  # more than its role and its content
+            if len(message) > 2 or content is None or not role:  # more than its role and its content
                 yield from self._other_texts(message, index, role)
         if "tools" in body or "functions" in body:
             for number, tool in enumerate([*_dicts(body.get("tools")), *_dicts(body.get("functions"))]):
