@@ -8,7 +8,7 @@ from typing import Any
 from aigw_middleware import Exchange, Gateway, Plugin, PluginConfig, Refusal
 from aigw_middleware.testing import asgi_exchange
 
-RECORDS: list[Any] = []
+records: list[Any] = []
 
 
 class Quiet(Plugin[PluginConfig]):
@@ -31,7 +31,7 @@ class Quiet(Plugin[PluginConfig]):
         return None
 
     def on_complete(self, exchange: Exchange) -> None:
-        RECORDS.append([(line.plugin, line.decision, line.reason.partition(";")[0]) for line in exchange.records])
+        records.append([(line.plugin, line.decision, line.reason.partition(";")[0]) for line in exchange.records])
         assert all(line.microseconds >= 0 for line in exchange.records)
 
 
@@ -41,19 +41,19 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def run(debug: bool, *headers: tuple[bytes, bytes]) -> int | None:
-    RECORDS.clear()
+    records.clear()
     gateway = Gateway(app, {"debug": debug}, [Quiet()])
     return asyncio.run(asgi_exchange(gateway, method="POST", headers=list(headers), body=[b"x"])).status
 
 
 def test_quiet_passes_are_recorded_with_debug_only() -> None:
     assert run(False) == 200
-    assert RECORDS == [[]]
+    assert records == [[]]
     assert run(True) == 200
     hooks = ("on_request", "on_request_body", "on_response", "on_response_body")
-    assert RECORDS == [[("quiet", "ran", hook) for hook in hooks]]
+    assert records == [[("quiet", "ran", hook) for hook in hooks]]
 
 
 def test_a_failure_is_still_contained_and_named() -> None:
     assert run(True, (b"x-refuse", b"1")) == 200
-    assert ("quiet", "failed", "ValueError") in RECORDS[0]
+    assert ("quiet", "failed", "ValueError") in records[0]

@@ -124,6 +124,15 @@ class Meter:
                 if self.keep_text:
                     self._keep(piece.kind, text, (piece.index, piece.part))
 
+    def observe_content(self, index: int, text: str) -> None:
+        """Count one piece of content."""
+        if not self.produced_pieces:
+            self.first_token = self._ports.clock.monotonic()
+        self.produced_pieces += 1
+        self.produced_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        if self.keep_text:
+            self._keep("content", text, (index, 0))
+
     def observe_answer(self, body: Any) -> None:
         """Count a whole answer's JSON."""
         call = self.call

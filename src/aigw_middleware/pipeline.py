@@ -448,6 +448,14 @@ async def settle_and_complete(stack: Stack, exchange: Exchange, outcome: Outcome
 def ask_for_usage(stack: Stack, exchange: Exchange) -> None:
     """Make an LLM stream report its usage when somebody needs it and the caller did not ask."""
     call = exchange.llm
-    if call is not None and stack.usage and call.covered and call.streams and call.dialect.ask_for_usage(call.body):
-        call.request.edit()
-        call.asked_for_usage = True
+    if call is None or not stack.usage:
+        return
+    request = exchange.request
+    if "json" not in request.__dict__ and b'"stream"' not in request.body:
+        return  # nobody has decoded the body, and it is no stream: let it pass unread
+    try:
+        if call.covered and call.streams and call.dialect.ask_for_usage(call.body):
+            request.edit()
+            call.asked_for_usage = True
+    except InvalidJSON:
+        exchange.decide("gateway", "skipped", "the request is not JSON: usage was not asked for")

@@ -26,7 +26,10 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{
         ({"role": "assistant", "refusal": "no"}, [("refusal", "no")]),
         ({"role": "assistant", "content": "a", "reasoning_content": "r"}, [("content", "a"), ("reasoning", "r")]),
         (
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}]},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}],
+            },
             [("content", "a")],
         ),
     ],
@@ -38,7 +41,11 @@ def test_texts_of_a_message(message: dict[str, Any], expected: list[tuple[str, s
 
 
 def test_definitions_of_tools_are_texts() -> None:
-    body = {"messages": [], "tools": [{"type": "function", "function": {"name": "f", "description": "d"}}], "functions": [{"description": "e"}]}
+    body = {
+        "messages": [],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d"}}],
+        "functions": [{"description": "e"}],
+    }
     assert [(slot.kind, slot.text) for slot in CHAT.texts(body)] == [("tool_definition", "d"), ("tool_definition", "e")]
 
 

@@ -62,6 +62,8 @@ class Outbox:
     _over = False
     """The last byte was handed to the server."""
     _expects_trailers = False
+    _plain = False
+    """The first piece has passed, and nothing looks at those that follow."""
 
     def __init__(self, app: Any, scope: Any, receive: Any, send: Any, exchange: Exchange, stack: Stack) -> None:
         self._app = app
@@ -81,7 +83,7 @@ class Outbox:
     def _application_send(self, message: Message) -> Awaitable[None]:
         kind = message["type"]
         if kind == "http.response.body":
-            return self._body(message)
+            return self._pass(message) if self._plain else self._body(message)
         if kind == "http.response.start":
             return self._head(message)
         if self._stopped or self._dropping:
@@ -164,6 +166,17 @@ class Outbox:
         if stream or exchange.route.watch_disconnect:
             self._inbox.watch(self._scope)
 
+    async def _pass(self, message: Message) -> None:
+        """The quick way of pieces that nothing looks at; whatever is unusual goes the other."""
+        if self._stopped or self._inbox.gone or not message.get("more_body", False):
+            await self._body(message)
+            return
+        self.exchange.bytes_sent += len(message.get("body", b""))
+        try:
+            await self._send(message)
+        except OSError as error:
+            self._lost(error)
+
     async def _body(self, message: Message) -> None:
         if self._dropping:
             return
@@ -198,6 +211,8 @@ class Outbox:
                     await self._finish("completed")
                 else:
                     complete(self.stack, exchange, "completed")
+            elif more and not self.frames and (exchange.first_byte or not self.stack.watches):
+                self._plain = True
             return
         out = flow.chunk(data if type(data) is bytes else bytes(data))
         if flow.overfull:

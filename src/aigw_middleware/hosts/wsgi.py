@@ -5,6 +5,7 @@ Header hooks run before the application; its iterable is handed through chunk by
 
 from __future__ import annotations
 
+import functools
 import http
 import io
 import logging
@@ -441,6 +442,7 @@ class _InContext:
                 self._caller.detach(exchange.ports.clock.monotonic())
 
 
+@functools.lru_cache(maxsize=2_048)
 def title(name: bytes) -> str:
     """Write a header name as WSGI servers and HTTP/1.1 readers expect: `content-type` as `Content-Type`."""
     return "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))

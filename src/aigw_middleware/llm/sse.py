@@ -152,6 +152,17 @@ class Splitter:
         """The bytes fed and not yet returned: the beginning of an event."""
         return bytes(self._buffer)
 
+    def is_one_line(self, chunk: bytes) -> bool:
+        """Whether `chunk` is one whole event of one `data: ` line, which needs no cutting and changes nothing here."""
+        return (
+            self._plain
+            and chunk[:6] == b"data: "
+            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk[-1] == LF
+            and CR not in chunk
+            and len(chunk) <= self.max_event
+        )
+
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that end in this chunk.
 

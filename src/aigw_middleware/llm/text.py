@@ -132,6 +132,7 @@ class StreamFlow:
         "_observe_only",
         "_out",
         "_passing",
+        "_quick",
         "_seen_choices",
         "_splitter",
         "contain",
@@ -160,6 +161,7 @@ class StreamFlow:
         self._chain = TextChain(exchange, text_hooks, contain) if text_hooks else None
         self._drop_usage = drop_usage
         self._observe_only = not event_hooks and not text_hooks and not drop_usage
+        self._quick = dialect is not None and not event_hooks
         self._splitter = Splitter()
         self._channels: dict[tuple[int, str, int], _State] = {}
         self._seen_choices: set[int] = set()
@@ -174,6 +176,11 @@ class StreamFlow:
             return b""
         if self._passing:
             return chunk
+        if self._quick and self._splitter.is_one_line(chunk):
+            assert self._dialect is not None
+            found = self._dialect.text_of(chunk[6:-2])
+            if found is not None:
+                return self._content(chunk, *found)
         try:
             events = self._splitter.feed(chunk)
         except EventTooLong as error:
@@ -215,6 +222,33 @@ class StreamFlow:
             self._deny(denied.refusal)
         if tail is not None and self._chain is None and not self.finished:
             self._out.append(tail.raw)  # an event without its end: nobody reads it, but it is the provider's
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def _content(self, chunk: bytes, index: int, text: str) -> bytes:
+        """One event that carries a piece of content and nothing else, as most do: the quick way through."""
+        self.exchange.meter.observe_content(index, text)
+        self._seen_choices.add(index)
+        chain = self._chain
+        if chain is None:
+            return chunk
+        state = self._channels.get((index, "content", 0))
+        if state is None:
+            state = self._state(Piece(index, "content", 0, text))
+        event = Event(chunk)
+        try:
+            out = chain.push(state, text, False)
+        except _Finished as finished:
+            self._finish(finished, event, ())
+        except _Denied as denied:
+            self._deny(denied.refusal)
+        else:
+            state.last = self._last_text = event
+            if out == text:
+                return chunk
+            assert self._dialect is not None
+            return self._dialect.with_texts(event, (Piece(index, "content", 0, out),))
         data = b"".join(self._out)
         self._out.clear()
         return data

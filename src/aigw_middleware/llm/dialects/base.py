@@ -132,6 +132,10 @@ class Dialect:
         """Return what a stream event carries; None when it is not one of this dialect's."""
         return None
 
+    def text_of(self, data: bytes) -> tuple[int, str] | None:
+        """Return choice and text of an event that carries a piece of content and nothing else; None for all others."""
+        return None
+
     def ends(self, event: Event) -> bool:
         """Whether the event is the dialect's end marker."""
         return False

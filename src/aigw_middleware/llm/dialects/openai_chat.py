@@ -61,6 +61,27 @@ class _Chunk(msgspec.Struct):
     id: str | None = None
 
 
+class _TextDelta(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: Any = None
+
+
+class _TextChoice(msgspec.Struct, gc=False):
+    delta: _TextDelta
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class _TextChunk(msgspec.Struct, gc=False):
+    choices: list[_TextChoice]
+    usage: Any = None
+    error: Any = None
+
+
+_read_text = msgspec.json.Decoder(_TextChunk).decode
 _read_chunk = msgspec.json.Decoder(_Chunk).decode
 _NOTHING = Delta((), (), None, None)
 
@@ -232,6 +253,26 @@ class OpenAIChat(Dialect):
             identifier=chunk.id,
             calls=calls,
         )
+
+    def text_of(self, data: bytes) -> tuple[int, str] | None:
+        try:
+            chunk = _read_text(data)
+        except (ValueError, RecursionError):
+            return None
+        if len(chunk.choices) != 1 or chunk.usage is not None or chunk.error is not None:
+            return None
+        choice = chunk.choices[0]
+        delta = choice.delta
+        if (
+            not delta.content
+            or choice.finish_reason is not None
+            or delta.reasoning_content is not None
+            or delta.tool_calls is not None
+            or delta.reasoning is not None
+            or delta.refusal is not None
+        ):
+            return None
+        return choice.index, delta.content
 
     def ends(self, event: Event) -> bool:
         return event.data == b"[DONE]"

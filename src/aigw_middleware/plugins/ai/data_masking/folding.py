@@ -105,8 +105,8 @@ def places(text: str) -> list[int]:
 
 def overlong(text: str) -> int:
     """Return the place behind the last allowed one of too many characters in a row that attach, or -1."""
-    if len(text) <= MAX_ATTACHED or not any(map(attaches, text[:: MAX_ATTACHED // 2])):
-        return -1
+    if len(text) <= MAX_ATTACHED or not any(map(attaches, text[::MAX_ATTACHED])):
+        return -1  # every run that is too long has one of these places
     count = 0
     for place, char in enumerate(text):
         count = count + 1 if attaches(char) else 0

@@ -128,13 +128,14 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
         if exchange.llm is None and not self.config.disable_openai_usage:
             return
         seen = exchange.__dict__.get("local", {}).get(self) or _Seen("", 0)
-        self._count(exchange, seen)
+        tokens = self._tokens(exchange)
+        self._count(exchange, seen, tokens)
         values = self._values(exchange, seen)
         for attribute, value in values:
             if attribute.apply_to_span:
                 exchange.attributes[f"trace_span_tag.{attribute.trace_span_key or attribute.key}"] = value
         if _log.isEnabledFor(logging.INFO):
-            line = _Line(self._fields(exchange, seen))
+            line = _Line(self._fields(exchange, seen, tokens))
             beside: dict[str, Any] = {}
             for attribute, value in values:
                 if attribute.apply_to_log:
@@ -172,7 +173,7 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
                 chosen[attribute.key] = (attribute, attribute.default_value)
         return list(chosen.values())
 
-    def _fields(self, exchange: Exchange, seen: _Seen) -> Mapping[str, Any]:
+    def _fields(self, exchange: Exchange, seen: _Seen, tokens: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the fields that every record has, under the names of the compatible gateways where they have one."""
         response, meter, route = exchange.response, exchange.meter, exchange.route.name
         parts = route.split("@")
@@ -188,7 +189,7 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
             "status": response.status if response is not None else None,
             "outcome": exchange.outcome,
             "answered_by": exchange.answered_by or None,
-            **self._tokens(exchange),
+            **tokens,
             "first_byte_duration": _milliseconds(exchange, exchange.first_byte),
             "llm_first_token_duration": _milliseconds(exchange, exchange.first_token),
             "llm_service_duration": _milliseconds(exchange, exchange.finished),
@@ -200,7 +201,7 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
         headers = exchange.request.headers
         return next((value for name in self._sessions if (value := headers.get(name))), None)
 
-    def _tokens(self, exchange: Exchange) -> dict[str, Any]:
+    def _tokens(self, exchange: Exchange) -> Mapping[str, Any]:
         """Return the tokens used; nothing when no provider answered."""
         meter = exchange.meter
         if self.config.disable_openai_usage or (meter.reported is None and not meter.produced_pieces):
@@ -213,11 +214,10 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
             "usage_source": usage.source,
         }
 
-    def _count(self, exchange: Exchange, seen: _Seen) -> None:
+    def _count(self, exchange: Exchange, seen: _Seen, tokens: Mapping[str, Any]) -> None:
         meter, response = exchange.meter, exchange.response
         model, consumer = meter.model or seen.model or NO_MODEL, exchange.consumer.name or NO_CONSUMER
         amounts: dict[str, int] = {"request_count": 1, f"{exchange.outcome}_count": 1}
-        tokens = self._tokens(exchange)
         if tokens:
             amounts |= {name: tokens[name] for name in ("input_token", "output_token", "total_token")}
             if meter.reported is not None:
