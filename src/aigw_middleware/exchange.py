@@ -172,6 +172,8 @@ class Response(Body):
     def media_type(self) -> str:
         """The media type in lower case, without parameters."""
         value = self.headers.get_bytes(b"content-type")
+        if value == b"application/json":
+            return "application/json"
         return value.partition(b";")[0].strip().lower().decode("latin-1") if value else ""
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import json as strict_json
 from .exchange import Exchange, Refusal, Response
 from .llm.text import StreamFlow
-from .llm.view import Uncovered, is_json
+from .llm.view import Uncovered
 from .pipeline import Answer, Result, Stack, Walk, contain, owner, run
 
 if TYPE_CHECKING:
@@ -125,16 +125,19 @@ class Flow:
         return None
 
     def _readable(self, response: Response) -> bool:
+        if response.status == 206 or response.encoded:
+            return False
         media_type = response.media_type
         return (
-            response.status != 206
-            and not response.encoded
-            and (media_type.startswith("text/") or self._json(response) or media_type in ("", "application/xml"))
+            media_type in ("application/json", "", "application/xml")
+            or media_type.startswith("text/")
+            or media_type.endswith("+json")
         )
 
     @staticmethod
     def _json(response: Response) -> bool:
-        return not response.encoded and is_json(response.headers.get_bytes(b"content-type"))
+        media_type = response.media_type
+        return (media_type == "application/json" or media_type.endswith("+json")) and not response.encoded
 
     def chunk(self, data: bytes) -> bytes:
         """Return what leaves for a piece of the body; empty when it is held."""

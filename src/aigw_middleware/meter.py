@@ -151,9 +151,10 @@ class Meter:
         self.model = dialect.model(body) or self.model
         for slot in dialect.answer_texts(body):
             self.produced_pieces += 1
-            self.produced_bytes += len(slot.text.encode("utf-8", "surrogatepass"))
+            text = slot.text
+            self.produced_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
             if self.keep_text:
-                self._keep(slot.kind, slot.text, (slot.index, slot.part))
+                self._keep(slot.kind, text, (slot.index, slot.part))
         if self.produced_pieces and not self.first_token:
             self.first_token = self._ports.clock.monotonic()
 

@@ -12,7 +12,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ClientLeft, ConfigError
-from ..exchange import CALLER, Caller, Exchange, Request, Websocket, lazy
+from ..exchange import CALLER, Caller, Exchange, Refusal, Request, Websocket, lazy
 from ..gateway import Core
 from ..headers import Headers
 from ..paths import matching_path
@@ -22,6 +22,7 @@ from ..registry import REGISTRY, Registry
 from ..runtime import SetupFailed
 from ..snapshot import ANY_ROUTE
 from .asgi_exchange import Serving
+from .asgi_response import turn_down
 
 if TYPE_CHECKING:
     from ..explanation import Explanation
@@ -198,6 +199,9 @@ class Gateway:
                 if "headers" in request.__dict__ and request.headers.changed:
                     scope = {**scope, "headers": request.headers.raw}
                 await self.app(scope, receive, send)
+                return
+            if type(result) is Refusal and "meter" not in exchange.__dict__:
+                await turn_down(stack, exchange, result, send)
                 return
             serving = Serving(self.app, scope, receive, send, exchange, stack)
             serving.outermost = self._outermost if self._outermost is not None else "app" not in scope

@@ -380,5 +380,21 @@ class Outbox:
             await settle_and_complete(self.stack, self.exchange, outcome, cancelled=cancelled)
 
 
+async def turn_down(stack: Stack, exchange: Exchange, refusal: Refusal, send: Callable[[Any], Awaitable[None]]) -> None:
+    """Send a refusal of the header hooks: nothing was read, nothing runs, so it needs none of the above."""
+    response = refuse(stack, exchange, refusal)
+    body = response.body if exchange.request.method != "HEAD" else b""
+    outcome: Outcome = "aborted"
+    try:
+        await send({"type": "http.response.start", "status": response.status, "headers": response.headers.raw})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        exchange.bytes_sent = len(body)
+        outcome = "refused"
+    except OSError:
+        return  # the client left: nobody is there to be told
+    finally:
+        complete(stack, exchange, outcome)
+
+
 async def _swallow() -> None:
     """Take a message of an application whose answer is no longer wanted."""

@@ -57,6 +57,8 @@ def estimate(input_bytes: int, output_bytes: int) -> Usage:
 
 def count(value: object) -> int:
     """Return a token count as a non-negative int; anything else a provider may send counts as zero."""
+    if type(value) is int and 0 <= value < 10**15:
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value < 0:
         return 0
     return int(value) if value < 1e15 else 0

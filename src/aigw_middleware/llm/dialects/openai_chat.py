@@ -179,13 +179,16 @@ class OpenAIChat(Dialect):
                 continue
             for field, kind in _FIELDS.items():
                 value = message.get(field)
+                if value is None:
+                    continue
                 if isinstance(value, str):
                     yield Slot(message, field, kind, index, "assistant", 1 if field == "reasoning" else 0)
                 elif isinstance(value, list):
                     for number, part in enumerate(_dicts(value)):
                         if isinstance(part.get("text"), str):
                             yield Slot(part, "text", kind, index, "assistant", number)
-            for number, call in enumerate(_dicts(message.get("tool_calls"))):
+            calls = message.get("tool_calls")
+            for number, call in enumerate(_dicts(calls) if calls is not None else ()):
                 function = call.get("function")
                 if isinstance(function, dict) and isinstance(function.get("arguments"), str):
                     yield Slot(function, "arguments", "tool_arguments", index, "assistant", _TOOL + number)

@@ -137,9 +137,9 @@ class DenyWords:
         With `final` nothing follows, so everything is decided.
         """
         raw = context + text
-        if not final and len(raw) <= SHORT and raw.isascii() and raw.isprintable():
+        if len(raw) <= SHORT and raw.isascii() and raw.isprintable():
             folded = raw.lower()  # most pieces of most streams: no word begins here
-            if folded[-1] not in self._marked and not self._may_begin(folded, len(context)):
+            if (final or folded[-1] not in self._marked) and not self._may_begin(folded, len(context)):
                 return Found(len(text), None)
         end = overlong(raw)
         if end >= 0:

@@ -91,6 +91,7 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
             else:
                 self._at_event.append((number, JsonPath(str(attribute.value)), attribute.rule))
         self._keeps_text = any(map(_is_produced, self._attributes))
+        self._spans = any(attribute.apply_to_span for attribute in self._attributes)
         if not self._at_event:
             self.unused = frozenset({"on_event"})
 
@@ -130,11 +131,12 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
         seen = exchange.__dict__.get("local", {}).get(self) or _Seen("", 0)
         tokens = self._tokens(exchange)
         self._count(exchange, seen, tokens)
-        values = self._values(exchange, seen)
+        logs = _log.isEnabledFor(logging.INFO)
+        values = self._values(exchange, seen) if logs or self._spans else []
         for attribute, value in values:
             if attribute.apply_to_span:
                 exchange.attributes[f"trace_span_tag.{attribute.trace_span_key or attribute.key}"] = value
-        if _log.isEnabledFor(logging.INFO):
+        if logs:
             line = _Line(self._fields(exchange, seen, tokens))
             beside: dict[str, Any] = {}
             for attribute, value in values:
