@@ -75,7 +75,7 @@ class Guard:
         self._idle = idle
         self._total = total
         self._started = clock.monotonic()
-        self._last = 0.0
+        self._last: float | None = None
         self.fired: DeadlineExceeded | None = None
 
     def progress(self) -> None:
@@ -87,7 +87,7 @@ class Guard:
         found: list[tuple[float, DeadlineKind, float]] = []
         if self._total:
             found.append((self._started + self._total, "total", self._total))
-        if self._last:
+        if self._last is not None:
             if self._idle:
                 found.append((self._last + self._idle, "idle", self._idle))
         elif self._first_byte:

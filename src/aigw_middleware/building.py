@@ -28,14 +28,20 @@ class Builder:
     """Builds one snapshot; collects every problem before it gives up."""
 
     def __init__(
-        self, config: GatewayConfig, source: str, directory: str, registry: Registry, previous: Snapshot | None
+        self,
+        config: GatewayConfig,
+        source: str,
+        directory: str,
+        registry: Registry,
+        previous: Snapshot | None,
+        problems: Iterable[Problem] = (),
     ) -> None:
         self._config = config
         self._source = source
         self._directory = directory
         self._registry = registry
         self._previous = previous
-        self._problems: list[Problem] = []
+        self._problems: list[Problem] = list(problems)
         self._carried = _reusable(previous)
 
     def build(self, extra: Mapping[Direction, Sequence[Plugin[Any]]], wanted: Iterable[Direction]) -> Snapshot:

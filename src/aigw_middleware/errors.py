@@ -22,8 +22,12 @@ class Problem:
 class ConfigError(ValueError):
     """A configuration was refused; `problems` lists everything wrong with it, not only the first."""
 
-    def __init__(self, problems: Iterable[Problem], source: str = "") -> None:
+    def __init__(
+        self, problems: Iterable[Problem], source: str = "", places: Iterable[tuple[int | str, ...]] = ()
+    ) -> None:
         self.problems = tuple(problems)
+        self.places = tuple(places)
+        """The same places as keys and indexes, where the problems are in the configuration's own models."""
         self.source = source
         super().__init__(self._text())
 

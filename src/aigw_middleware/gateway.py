@@ -75,8 +75,8 @@ class Core:
             self.snapshot = self._build(self.snapshot)
 
     def _build(self, previous: Snapshot | None) -> Snapshot:
-        config = self.source.read()
-        builder = Builder(config, self.source.name, str(self.source.directory), self._registry, previous)
+        config, problems = self.source.read_with_problems()
+        builder = Builder(config, self.source.name, str(self.source.directory), self._registry, previous, problems)
         return builder.build(self.plugins, self._directions)
 
     # ------------------------------------------------------------------ reloading

@@ -445,12 +445,16 @@ async def settle_and_complete(stack: Stack, exchange: Exchange, outcome: Outcome
         complete(stack, exchange, outcome)
 
 
-def ask_for_usage(stack: Stack, exchange: Exchange) -> None:
-    """Make an LLM stream report its usage when somebody needs it and the caller did not ask."""
+def prepare_call(stack: Stack, exchange: Exchange) -> None:
+    """Make the answer of an LLM call readable for those who read it: without coding, and a stream with its usage."""
     call = exchange.llm
-    if call is None or not stack.usage:
+    if call is None or not (stack.usage or stack.body_llm):
         return
     request = exchange.request
+    if request.headers.get_bytes(b"accept-encoding") not in (None, b"identity"):
+        request.headers.set("accept-encoding", "identity")
+    if not stack.usage or not request.loaded:
+        return
     if "json" not in request.__dict__ and b'"stream"' not in request.body:
         return  # nobody has decoded the body, and it is no stream: let it pass unread
     try:

@@ -162,6 +162,26 @@ def test_plugin_problems_have_paths_into_the_file(registry: Registry) -> None:
     assert "inbound exchanges only" in found["outgoing[0].name"]
 
 
+def test_problems_of_the_file_and_of_its_plug_ins_come_together(registry: Registry) -> None:
+    config = {
+        "max_body": 3,
+        "consumers": [{"nam": "a"}],
+        "plugins": [
+            {"name": "marc"},
+            {"name": "mark", "shadw": True},
+            {"name": "mark", "config": {"valu": "x"}},
+        ],
+    }
+    assert set(problems(config, registry)) == {
+        "max_body",
+        "consumers[0].name",
+        "consumers[0].nam",
+        "plugins[0].name",
+        "plugins[1].shadw",
+        "plugins[2].config.valu",
+    }
+
+
 def test_values_never_appear_in_errors(registry: Registry) -> None:
     with pytest.raises(ConfigError) as caught:
         Core(

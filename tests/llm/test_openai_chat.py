@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from aigw_middleware.json import encode
 from aigw_middleware.llm.dialects import DIALECTS
+from aigw_middleware.llm.dialects.base import Piece
+from aigw_middleware.llm.sse import Event
 
 CHAT = DIALECTS["openai-chat"]
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"q": "secret"}'}}
@@ -71,3 +74,50 @@ def test_messages_go_in_at_both_ends() -> None:
     assert CHAT.insert(body, [("user", "c")], at_end=True)
     assert [message["content"] for message in body["messages"]] == ["a", "b", "c"]
     assert not CHAT.insert({}, [("system", "a")], at_end=False)
+
+
+def read(delta: dict[str, Any]) -> list[tuple[str, str]]:
+    data = encode({"choices": [{"index": 0, "delta": delta}]})
+    found = CHAT.read(Event(b"data: " + data + b"\n\n"))
+    assert found is not None
+    assert (CHAT.text_of(data) is not None) == (list(delta) == ["content"])
+    return [(piece.kind, piece.text) for piece in found.pieces]
+
+
+@pytest.mark.parametrize(
+    ("delta", "expected"),
+    [
+        ({"content": "a"}, [("content", "a")]),
+        ({"content": ""}, []),
+        ({"reasoning_content": "r", "content": "a"}, [("content", "a"), ("reasoning", "r")]),
+        ({"function_call": {"arguments": "{"}}, [("tool_arguments", "{")]),
+        ({"audio": {"transcript": "said"}}, [("transcript", "said")]),
+        ({"tool_calls": [{"index": 1, "function": {"name": "f", "arguments": "x"}}]}, [("tool_arguments", "x")]),
+        ({"refusal": "no"}, [("refusal", "no")]),
+    ],
+)
+def test_texts_of_a_stream_event(delta: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    if delta != {"content": ""}:
+        assert read(delta) == expected
+    event = Event(b"data: " + encode({"id": "c", "choices": [{"index": 0, "delta": delta}]}) + b"\n\n")
+    found = CHAT.read(event)
+    assert found is not None
+    changed = [Piece(piece.index, piece.kind, piece.part, piece.text.upper()) for piece in found.pieces]
+    again = CHAT.read(Event(CHAT.with_texts(event, changed)))
+    assert again is not None
+    assert [piece.text for piece in again.pieces] == [text.upper() for _, text in expected]
+    for piece in found.pieces:
+        alone = CHAT.read(Event(CHAT.text_event(event, piece)))
+        assert alone is not None
+        assert [(one.kind, one.part, one.text) for one in alone.pieces] == [(piece.kind, piece.part, piece.text)]
+
+
+def test_texts_of_a_whole_answer() -> None:
+    message = {
+        "content": "a",
+        "audio": {"transcript": "b"},
+        "function_call": {"name": "f", "arguments": "c"},
+        "tool_calls": [CALL],
+    }
+    answer = {"choices": [{"index": 0, "message": message}]}
+    assert [slot.text for slot in CHAT.answer_texts(answer)] == ["a", "b", "c", '{"q": "secret"}']

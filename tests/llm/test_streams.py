@@ -295,3 +295,37 @@ def test_a_stream_that_cannot_be_read_is_refused_or_passed_by_policy() -> None:
     assert b"uncovered" in denied.body
     assert b"not json" not in denied.body
     assert assert_same(run_everywhere(script(data), lambda: [Easy()])).body == data
+
+
+def test_answers_that_must_be_read_come_without_coding() -> None:
+    class Reading(Plugin[PluginConfig]):
+        name = "reading"
+
+        def on_text(self, exchange: Exchange, text: str, channel: Channel) -> None:
+            return None
+
+    seen: list[str | None] = []
+
+    class Last(Plugin[PluginConfig]):
+        name, stage = "last", Stage.ROUTER
+
+        async def on_upstream(self, exchange: Exchange, call: Any) -> None:
+            await call()
+            seen.append(exchange.request.headers.get("accept-encoding"))
+
+    asked = Script(**{**vars(script(stream(["x"]))), "headers": [*JSON, ("accept-encoding", "gzip, br")]})
+    run_everywhere(asked, lambda: [Reading(), Last()])
+    assert seen == ["identity"] * 8
+    seen.clear()
+    run_everywhere(Script(headers=[("accept-encoding", "gzip, br")]), lambda: [Reading(), Last()])
+    assert seen == ["gzip, br"] * 8
+
+
+def test_a_request_that_is_no_json_passes_who_only_counts() -> None:
+    class Counting(Plugin[PluginConfig]):
+        name, needs = "counting", Needs.USAGE
+
+    broken = Script(method="POST", path=PATH, headers=JSON, body=[b'{"stream": true,'])
+    transcript = assert_same(run_everywhere(broken, lambda: [Counting()]))
+    assert transcript.status == 200
+    assert transcript.seen[0].body == b'{"stream": true,'

@@ -151,7 +151,7 @@ def test_a_body_that_two_readers_could_read_differently_is_refused(body: bytes) 
 
 def test_a_coded_body_passes_unless_the_operator_says_otherwise() -> None:
     service = Echo()
-    coded = {"path": "/v1/embeddings", "headers": [("content-encoding", "gzip")]}
+    coded: Any = {"path": "/v1/embeddings", "headers": [("content-encoding", "gzip")]}
     chat = Chat(mapper(model_mapping={"*": "x"}), inner=service)
     assert chat.ask(b"\x1f\x8b", **coded).status == 200
     assert service.body == b"\x1f\x8b"

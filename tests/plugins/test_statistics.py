@@ -22,6 +22,7 @@ from aigw_middleware.testing.script import (
     Garbage,
     ProviderError,
     RefuseConnection,
+    Scripted,
     ToolCall,
     Usage,
 )
@@ -481,7 +482,11 @@ def test_paths_that_are_not_understood(path: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_counters(stream: bool) -> None:
-    answers = [Answer("one", usage=USAGE, delay_first_token=0.5), ProviderError(500), Answer("two", usage=USAGE)]
+    answers: list[Scripted] = [
+        Answer("one", usage=USAGE, delay_first_token=0.5),
+        ProviderError(500),
+        Answer("two", usage=USAGE),
+    ]
     chat = Chat(statistics(), answers=answers)
     for _ in range(3):
         chat.ask_wsgi(question(stream=stream))

@@ -92,9 +92,19 @@ def test_a_policy_of_a_route_is_the_same() -> None:
 
 
 def test_on_wsgi() -> None:
-    chat = Chat(timeout(first_byte=5), answers=[Answer("fast")])
+    chat = Chat(timeout(first_byte=5, idle=5), answers=[Answer("fast"), Answer("slow", delay_response=6)])
     answered = chat.ask_wsgi(question())
     assert answered.json()["choices"][0]["message"]["content"] == "fast"
+    assert chat.ask_wsgi(question()).status == 504
+    assert chat.records[0] == ("timeout", "refused", "504 upstream_timeout: no answer within 5 s")
+    assert (chat.exchange.outcome, chat.exchange.answered_by) == ("refused", "timeout")
+
+
+def test_a_stream_that_stalls_on_wsgi() -> None:
+    chat = Chat(timeout(idle=4), {"name": "ai-statistics"}, answers=[Answer("one two three", delay_between=10)])
+    answered = chat.ask_wsgi(question(stream=True))
+    assert said(answered.body) == "one"
+    assert chat.exchange.outcome == "failed"
 
 
 def test_nothing_stands_around_the_call_when_there_is_no_deadline() -> None:

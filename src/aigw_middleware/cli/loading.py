@@ -71,7 +71,8 @@ def load(file: str, registry: Registry) -> tuple[Snapshot, list[str]]:
         hint = "`aigw init` writes one" if isinstance(error, FileNotFoundError) else ""
         raise Failed(USAGE, f"{file}: {reason}", hint, file=file) from None
     with _heard() as warnings:
-        builder = Builder(source.read(), source.name, str(source.directory), registry, None)
+        config, problems = source.read_with_problems()
+        builder = Builder(config, source.name, str(source.directory), registry, None, problems)
         return builder.build({}, {INBOUND}), list(dict.fromkeys(warnings))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,20 @@ class Source:
     def read(self) -> GatewayConfig:
         """Return the validated configuration. Raises ConfigError."""
         return parse(self.read_data(), self.name)
+
+    def read_with_problems(self) -> tuple[GatewayConfig, tuple[Problem, ...]]:
+        """Return the configuration without what is wrong with it, and what that is, so that all of it can be reported.
+
+        Raises ConfigError when nothing can be made of it.
+        """
+        data = self.read_data()
+        try:
+            return parse(data, self.name), ()
+        except ConfigError as error:
+            try:
+                return parse(_without(data, error.places), self.name), error.problems
+            except ConfigError:
+                raise error from None
 
     def read_data(self) -> dict[str, Any]:
         """Return the configuration as written. Raises ConfigError."""
@@ -134,4 +148,23 @@ def parse(data: Mapping[str, Any], name: str = "configuration") -> GatewayConfig
     try:
         return GatewayConfig.model_validate(dict(data), context={"local": True})
     except ValidationError as error:
-        raise ConfigError(problems_of(error, "", GatewayConfig), name) from None
+        places = [item["loc"] for item in error.errors(include_url=False, include_input=False, include_context=False)]
+        raise ConfigError(problems_of(error, "", GatewayConfig), name, places) from None
+
+
+def _without(data: dict[str, Any], places: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
+    """Leave out the wrong keys of the top level, and the wrong items of its lists; the others keep their numbers."""
+    kept = dict(data)
+    for key, *inside in places:
+        value = kept.get(key)
+        number = inside[0] if inside else None
+        if (
+            isinstance(value, list)
+            and isinstance(number, int)
+            and number < len(value)
+            and key in ("plugins", "outgoing")
+        ):
+            kept[key] = [*value[:number], {"name": "left out", "enabled": False}, *value[number + 1 :]]
+        else:
+            kept.pop(key, None)
+    return kept

@@ -12,9 +12,9 @@ from ..flow import Mode
 from ..pipeline import (
     INTERNAL_ERROR,
     NO_ANSWER,
-    ask_for_usage,
     ask_on_error,
     complete,
+    prepare_call,
     refuse,
     run,
     unrecognised,
@@ -105,8 +105,8 @@ class Serving(Outbox):
         """Write back what plug-ins changed of the request."""
         exchange, stack = self.exchange, self.stack
         request = exchange.request
-        if stack.usage and request.loaded:
-            ask_for_usage(stack, exchange)
+        if stack.usage or stack.body_llm:
+            prepare_call(stack, exchange)
         scope = self._scope
         if request.edited:
             self._inbox.body = request.body

@@ -23,8 +23,8 @@ from ..pipeline import (
     NO_ANSWER,
     TOO_LARGE,
     Walk,
-    ask_for_usage,
     ask_on_error,
+    prepare_call,
     refuse,
     run,
     settle_and_complete,
@@ -205,8 +205,8 @@ class Pulling:
             await self._answer(answer)
             return
         exchange = self.exchange
-        if self.stack.usage and exchange.request.loaded:
-            ask_for_usage(self.stack, exchange)
+        if self.stack.usage or self.stack.body_llm:
+            prepare_call(self.stack, exchange)
         if self.stack.around:
             self._chain = Call(self, 0)()  # type: ignore[assignment]
             await self._advance()

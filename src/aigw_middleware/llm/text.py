@@ -28,7 +28,7 @@ class Channel:
     def __init__(self, index: int, kind: str, part: int, final: bool) -> None:
         self.index = index
         self.kind = kind
-        """`content`, `reasoning`, `refusal` or `tool_arguments`."""
+        """`content`, `reasoning`, `refusal`, `transcript` or `tool_arguments`."""
         self.part = part
         self.final = final
 

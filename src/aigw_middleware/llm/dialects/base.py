@@ -12,7 +12,8 @@ from ..usage import Usage
 class Slot:
     """One text inside a request or a whole answer, and the place it stands in.
 
-    `kind`: `system`, `content`, `reasoning`, `refusal`, `name`, `tool_arguments`, `tool_result`, `tool_definition`;
+    `kind`: `system`, `content`, `reasoning`, `refusal`, `name`, `tool_arguments`, `tool_result`, `tool_definition`,
+    `transcript` (of a spoken answer), `prediction`;
     `index` is the message or choice;
     `part` tells texts of one kind and index apart (part of a list, tool call).
     """

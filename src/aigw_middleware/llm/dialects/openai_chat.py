@@ -22,6 +22,7 @@ _FIELD_OF_KIND = {"content": "content", "reasoning": "reasoning_content", "refus
 _PARTS = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
 """Types of content parts: the first two are text, the others hold none that could be read here."""
 _KIND_OF_ROLE = {"system": "system", "developer": "system", "tool": "tool_result", "function": "tool_result"}
+_LEGACY = 999  # the part of a `function_call`, which came before tool calls
 _TOOL = 1_000  # parts of tool arguments are numbered from here; 1 tells `reasoning` from its namesake, 0
 
 
@@ -39,12 +40,18 @@ class _ToolCall(msgspec.Struct):
     id: str | None = None
 
 
+class _Audio(msgspec.Struct):
+    transcript: str | None = None
+
+
 class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
+    function_call: _Function | None = None
+    audio: _Audio | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -67,6 +74,8 @@ class _TextDelta(msgspec.Struct, gc=False):
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
 
 
 class _TextChoice(msgspec.Struct, gc=False):
@@ -139,7 +148,7 @@ class OpenAIChat(Dialect):
                     yield Slot(function, "description", "tool_definition", 0, "", number)
         prediction = body.get("prediction")
         if isinstance(prediction, dict) and isinstance(prediction.get("content"), str):
-            yield Slot(prediction, "content", "content", 0, "")
+            yield Slot(prediction, "content", "prediction", 0, "")
 
     @staticmethod
     def _other_texts(message: dict[str, Any], index: int, role: str) -> Iterator[Slot]:
@@ -187,6 +196,11 @@ class OpenAIChat(Dialect):
                     for number, part in enumerate(_dicts(value)):
                         if isinstance(part.get("text"), str):
                             yield Slot(part, "text", kind, index, "assistant", number)
+            spoken, legacy = message.get("audio"), message.get("function_call")
+            if isinstance(spoken, dict) and isinstance(spoken.get("transcript"), str):
+                yield Slot(spoken, "transcript", "transcript", index, "assistant")
+            if isinstance(legacy, dict) and isinstance(legacy.get("arguments"), str):
+                yield Slot(legacy, "arguments", "tool_arguments", index, "assistant", _LEGACY)
             calls = message.get("tool_calls")
             for number, call in enumerate(_dicts(calls) if calls is not None else ()):
                 function = call.get("function")
@@ -232,6 +246,10 @@ class OpenAIChat(Dialect):
                     pieces.append(Piece(choice.index, "reasoning", 0, delta.reasoning_content))
                 if delta.reasoning:
                     pieces.append(Piece(choice.index, "reasoning", 1, delta.reasoning))
+                if delta.audio is not None and delta.audio.transcript:
+                    pieces.append(Piece(choice.index, "transcript", 0, delta.audio.transcript))
+                if delta.function_call is not None and delta.function_call.arguments:
+                    pieces.append(Piece(choice.index, "tool_arguments", _LEGACY, delta.function_call.arguments))
                 if delta.refusal:
                     pieces.append(Piece(choice.index, "refusal", 0, delta.refusal))
                 for call in delta.tool_calls or ():
@@ -271,6 +289,8 @@ class OpenAIChat(Dialect):
             or choice.finish_reason is not None
             or delta.reasoning_content is not None
             or delta.tool_calls is not None
+            or delta.function_call is not None
+            or delta.audio is not None
             or delta.reasoning is not None
             or delta.refusal is not None
         ):
@@ -298,7 +318,11 @@ class OpenAIChat(Dialect):
     def text_event(self, template: Event, piece: Piece) -> bytes:
         body = strict_json.decode(template.data or b"")
         delta: dict[str, Any] = {}
-        if piece.kind == "tool_arguments":
+        if piece.kind == "transcript":
+            delta["audio"] = {"transcript": piece.text}
+        elif piece.part == _LEGACY:
+            delta["function_call"] = {"arguments": piece.text}
+        elif piece.kind == "tool_arguments":
             delta["tool_calls"] = [{"index": piece.part - _TOOL, "function": {"arguments": piece.text}}]
         else:
             delta["reasoning" if piece.part == 1 else _FIELD_OF_KIND[piece.kind]] = piece.text
@@ -379,6 +403,12 @@ def _splice(raw: bytes, text: str) -> bytes | None:
 
 
 def _set_text(delta: dict[str, Any], piece: Piece) -> None:
+    if piece.kind == "transcript":
+        delta["audio"]["transcript"] = piece.text
+        return
+    if piece.part == _LEGACY:
+        delta["function_call"]["arguments"] = piece.text
+        return
     if piece.kind == "tool_arguments":
         for position, call in enumerate(_dicts(delta.get("tool_calls"))):
             if call.get("index", position) == piece.part - _TOOL and isinstance(call.get("function"), dict):

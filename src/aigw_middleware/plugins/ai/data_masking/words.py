@@ -1,7 +1,7 @@
 """Deny words in a text, whole or as it comes: found in its folded form, in linear time, wherever a stream is cut.
 
     words = DenyWords(["bad word"], allow=["no bad word"])
-    words.scan(START, "a BAD\u200b  word!", final=True)     # Found(release=2, hit=Hit(rule=0, start=2, end=12))
+    words.scan(START, "a BAD\\u200b  word!", final=True)     # Found(release=2, hit=Hit(rule=0, start=2, end=12))
 
 A text is denied from the leftmost word on that no allowed one covers. What is not yet decided, because a word has begun
 or because what follows it is not known, is not released.
@@ -189,9 +189,8 @@ class DenyWords:
     def _live(self, text: str, begin: int, settled: int, uncertain: bool) -> int:
         """Return the first place from `begin` on where a word has begun that what follows may complete, or the end."""
         end = len(text)
-        limits = range(
-            settled if uncertain else settled + 1, end + 1
-        )  # the last cluster may change, or belong to a word
+        # The last cluster may become another one, or belong to a word only in part.
+        limits = range(settled if uncertain else settled + 1, end + 1)
         for place in range(max(begin, settled - self.longest), end):
             if uncertain and place == settled:
                 return place
