@@ -82,7 +82,8 @@ plugins:
     ran = aigw("check", file)
     assert (ran.code, ran.err) == (1, "")
     assert ran.lines[0].startswith("aigw.yaml: plugins[2].stage: should be 'rbac', 'authorization', ")
-    assert ran.lines[-1] == "1 problem."
+    assert [line.split(":")[1].strip() for line in ran.lines[1:3]] == ["plugins[0].config.haeder", "plugins[1].name"]
+    assert ran.lines[-1] == "3 problems."
 
     file = write(
         """
