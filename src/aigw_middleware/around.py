@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from .pipeline import contain, owner
+from .hooks import contain, owner
 
 if TYPE_CHECKING:
     from .exchange import Exchange, Refusal, Reply

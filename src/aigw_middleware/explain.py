@@ -20,10 +20,11 @@ from .exchange import Exchange, Request
 from .explain_facts import caller_of, client_of, dialect_of, error_format_of, refusal_of, route_of
 from .explanation import Absent, BodyPoint, Explanation, Named, Step
 from .headers import Headers, header_name, header_value
+from .hooks import WantedBody, owner
 from .llm.view import may_be_llm, recognise
 from .order import DEFAULT_STAGE_ORDER, in_order, ranks
 from .paths import decode_path, matching_path
-from .pipeline import Stack, WantedBody, owner
+from .pipeline import Stack
 from .plugin import GATE, HOOKS, INBOUND, Direction, Needs, Plugin, needs_of, overridden
 from .snapshot import ANY_ROUTE, Snapshot, Stacks
 

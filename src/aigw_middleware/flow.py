@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import json as strict_json
 from .exchange import Exchange, Refusal, Response
-from .llm.text import StreamFlow
+from .hooks import Answer, Result, contain, owner, run
+from .llm.stream import StreamFlow
 from .llm.view import Uncovered
-from .pipeline import Answer, Result, Stack, Walk, contain, owner, run
+from .pipeline import Stack, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -15,8 +15,8 @@ from ..errors import ClientLeft, ConfigError
 from ..exchange import CALLER, Caller, Exchange, Refusal, Request, Websocket, lazy
 from ..gateway import Core
 from ..headers import Headers
+from ..hooks import run
 from ..paths import matching_path
-from ..pipeline import run
 from ..plugin import INBOUND, Plugin
 from ..registry import REGISTRY, Registry
 from ..runtime import SetupFailed

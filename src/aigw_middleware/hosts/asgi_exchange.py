@@ -9,22 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..around import Call, CallOutcome, DeadlineExceeded, Timers
 from ..errors import ClientLeft
 from ..flow import Mode
-from ..pipeline import (
-    INTERNAL_ERROR,
-    NO_ANSWER,
-    ask_on_error,
-    complete,
-    prepare_call,
-    refuse,
-    run,
-    unrecognised,
-    wants_body,
-)
+from ..hooks import INTERNAL_ERROR, NO_ANSWER, run
+from ..pipeline import ask_on_error, complete, prepare_call, refuse, unrecognised, wants_body
 from .asgi_response import UNSAFE_EXTENSIONS, Outbox
 
 if TYPE_CHECKING:
     from ..exchange import Outcome
-    from ..pipeline import Answer
+    from ..hooks import Answer
 
 
 class Serving(Outbox):

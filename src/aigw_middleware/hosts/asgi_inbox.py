@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientLeft
+from ..hooks import TOO_LARGE
 from ..llm.view import body_loaded
-from ..pipeline import TOO_LARGE
 
 if TYPE_CHECKING:
     from ..exchange import Exchange, Refusal

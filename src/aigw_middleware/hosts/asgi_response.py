@@ -20,7 +20,8 @@ from .asgi_inbox import Inbox
 
 if TYPE_CHECKING:
     from ..exchange import Outcome
-    from ..pipeline import Answer, Stack
+    from ..hooks import Answer
+    from ..pipeline import Stack
 
 Message = MutableMapping[str, Any]
 UNSAFE_EXTENSIONS = ("http.response.pathsend", "http.response.zerocopysend")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..exchange import Refusal, Response
 from ..headers import Headers, end_to_end
-from ..pipeline import UNCOVERED, complete, refuse, run
+from ..hooks import UNCOVERED, run
+from ..pipeline import complete, refuse
 from ..plugin import INBOUND, overridden
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..exchange import CALLER, Caller, Exchange, Request, lazy
 from ..gateway import Core
 from ..headers import Headers, RawHeaders
-from ..pipeline import run
+from ..hooks import run
 from ..plugin import OUTBOUND, Plugin
 from ..ports.drive import finish
 from ..registry import REGISTRY, Registry

@@ -26,12 +26,13 @@ from ..errors import ConfigError
 from ..exchange import CALLER, Caller, Exchange, Request, lazy
 from ..gateway import Core
 from ..headers import RawHeaders
-from ..pipeline import run
+from ..hooks import run
 from ..plugin import INBOUND
 from ..ports.drive import finish
 from ..snapshot import ANY_ROUTE
+from .environ import WsgiRequest, title
 from .pull import Pulling
-from .wsgi import WsgiRequest, refuse_asyncio_only, title
+from .wsgi import refuse_asyncio_only
 
 
 def core_of_settings() -> Core:
@@ -431,7 +432,7 @@ def _set_body(native: Any, data: bytes) -> None:
 
 def write_request(request: Request, native: Any) -> None:
     """Write changed header fields and an edited body back."""
-    from .wsgi import write_environ
+    from .environ import write_environ
 
     if request.edited:
         for parsed in ("_post", "_files"):

@@ -8,127 +8,32 @@ closed, with the same outcome as on hosts that push.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..around import Call, CallOutcome, DeadlineExceeded, Timers, held_by
-from ..errors import Suspended
 from ..exchange import Exchange, Refusal, Reply, Response
 from ..flow import Flow, Mode
-from ..headers import Headers, RawHeaders, end_to_end
+from ..headers import Headers, end_to_end
+from ..hooks import INTERNAL_ERROR, NO_ANSWER, TOO_LARGE, run
 from ..llm.view import body_loaded
 from ..pipeline import (
-    INTERNAL_ERROR,
-    NO_ANSWER,
-    TOO_LARGE,
     Walk,
     ask_on_error,
     prepare_call,
     refuse,
-    run,
     settle_and_complete,
     unrecognised,
     walk_for_answer,
     wants_body,
 )
+from .handover import Drive, HandOver, Iterated, Restarted, Source
 
 if TYPE_CHECKING:
     from ..exchange import Outcome
-    from ..pipeline import Answer, Stack
-
-
-class Source(Protocol):
-    """The inner side: an application, a view, a transport. Made anew for each attempt."""
-
-    async def open(self) -> tuple[int, RawHeaders]:
-        """Make the call; return status and header fields, lower-case names."""
-
-    async def read(self) -> bytes | None:
-        """Return the next piece of the body; None at its end."""
-
-    async def close(self) -> None:
-        """Let go of it, read to its end or not."""
-
-
-class Restarted(Exception):
-    """The service replaced status and headers before a byte of its body left (PEP 3333, `start_response`)."""
-
-    def __init__(self, status: int, fields: RawHeaders, exc_info: Any) -> None:
-        super().__init__(status)
-        self.status = status
-        self.fields = fields
-        self.exc_info = exc_info
-
-
-class _HandOver:
-    """Awaited by the innermost call: the response leaves the chain here, the body's end comes back."""
-
-    def __await__(self) -> Generator[_HandOver, None, None]:
-        yield self
-
-
-class _Drive:
-    """Awaits a chain of hooks up to its next hand-over; everything else it waits for goes to the event loop, if any."""
-
-    def __init__(self, chain: CoroutineType[Any, Any, Any], blocking: bool) -> None:
-        self._chain = chain
-        self._blocking = blocking
-
-    def __await__(self) -> Generator[Any, Any, bool]:
-        """Return whether the chain is done."""
-        chain = self._chain
-        value: Any = None
-        thrown: BaseException | None = None
-        told = False
-        while True:
-            try:
-                yielded = chain.send(value) if thrown is None else chain.throw(thrown)
-            except StopIteration:
-                return True
-            if type(yielded) is _HandOver:
-                return False
-            value = thrown = None
-            if self._blocking:  # told to the hook that waits, so that it is this plug-in's failure and no other's
-                thrown = Suspended("a hook waited for something that a synchronous host cannot wait for")
-                if told:
-                    raise thrown
-                told = True
-                continue
-            try:
-                value = yield yielded
-            except BaseException as error:
-                thrown = error
-
-
-class _Iterated:
-    """A Reply's body as a source: bytes, or an async iterable."""
-
-    def __init__(self, body: Any) -> None:
-        self._iterator = None if isinstance(body, bytes) else body.__aiter__()
-        self._whole: bytes | None = body if isinstance(body, bytes) else None
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left to read, told without waiting."""
-        return self._iterator is None and not self._whole
-
-    async def open(self) -> tuple[int, RawHeaders]:
-        return 0, []
-
-    async def read(self) -> bytes | None:
-        if self._iterator is None:
-            whole, self._whole = self._whole, None
-            return whole or None
-        try:
-            return await self._iterator.__anext__()  # type: ignore[no-any-return]
-        except StopAsyncIteration:
-            return None
-
-    async def close(self) -> None:
-        close = getattr(self._iterator, "aclose", None)
-        if close is not None:
-            await close()
+    from ..hooks import Answer
+    from ..pipeline import Stack
 
 
 class Pulling:
@@ -253,7 +158,7 @@ class Pulling:
     async def _advance(self) -> None:
         """Run the chain of hooks up to its next hand-over, or to its end."""
         chain = self._chain
-        if chain is not None and await _Drive(chain, self.exchange.ports.color == "sync"):
+        if chain is not None and await Drive(chain, self.exchange.ports.color == "sync"):
             self._chain = None
 
     # ------------------------------------------------------------------ what the chain calls
@@ -261,12 +166,12 @@ class Pulling:
     async def attempt(self, outcome: CallOutcome) -> None:
         """One call of the service; returns, on the chain, when the body has ended."""
         if await self._attempt():
-            await _HandOver()
+            await HandOver()
 
     async def deliver(self, answer: Reply | Refusal) -> None:
         """Hand over a hook's answer."""
         if await self._answer(answer):
-            await _HandOver()
+            await HandOver()
 
     async def _attempt(self) -> bool:
         exchange = self.exchange
@@ -328,7 +233,7 @@ class Pulling:
         response = Response(answer.status, Headers(end_to_end(answer.headers), owned=True))
         if self.frames and held_by(self.frames, response.status, response.headers) is not None:
             return False
-        await self._start(response, _Iterated(answer.body), answer)
+        await self._start(response, Iterated(answer.body), answer)
         return True
 
     async def _start(self, response: Response, source: Source, reply: Reply | None = None) -> None:
@@ -361,7 +266,7 @@ class Pulling:
         if response.status >= 200 and response.status not in (204, 304):
             response.headers.set_length(len(out))
         self._ready = [out] if out and self.exchange.request.method != "HEAD" else []
-        self._source = _Iterated(b"")
+        self._source = Iterated(b"")
 
     async def _hold(self, flow: Flow, source: Source) -> Answer:
         while True:
@@ -392,7 +297,7 @@ class Pulling:
     def whole(self) -> bytes | None:
         """The complete body, when it is known already; None when it is still to be read."""
         source = self._source
-        if self._over or source is None or (type(source) is _Iterated and source.empty):
+        if self._over or source is None or (type(source) is Iterated and source.empty):
             return b"".join(self._ready)
         return None
 

@@ -5,8 +5,6 @@ Header hooks run before the application; its iterable is handed through chunk by
 
 from __future__ import annotations
 
-import functools
-import http
 import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,90 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from ..exchange import CALLER, Caller, Exchange, Request, Response, lazy
+from ..exchange import CALLER, Caller, Exchange, Request, Response
 from ..gateway import Core
-from ..headers import Headers, RawHeaders
-from ..pipeline import run
+from ..headers import RawHeaders
+from ..hooks import run
 from ..plugin import INBOUND, Plugin
 from ..ports.drive import finish
 from ..registry import REGISTRY, Registry
 from ..snapshot import ANY_ROUTE
-from .pull import Pulling, Restarted
+from .environ import Environ, WsgiRequest, phrase, read_body, title, write_environ
+from .handover import Restarted
+from .pull import Pulling
 
 if TYPE_CHECKING:
     from ..pipeline import Stack
     from ..ports import Clock
 
 logger = logging.getLogger("aigw_middleware")
-
-Environ = dict[str, Any]
-_CHUNK = 65_536
-
-
-class WsgiRequest(Request):
-    """The request of a WSGI environ."""
-
-    def __init__(self, environ: Environ) -> None:
-        self.environ = environ
-        self.method = environ.get("REQUEST_METHOD", "GET")
-        self.headers = Headers(load=self._load_headers)
-
-    def _load_headers(self) -> RawHeaders:
-        raw: RawHeaders = []
-        for key, value in self.environ.items():
-            if key.startswith("HTTP_"):
-                if key not in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
-                    raw.append((key[5:].lower().replace("_", "-").encode("latin-1"), _bytes(value)))
-            elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
-                raw.append((key.lower().replace("_", "-").encode("latin-1"), _bytes(value)))
-        return raw
-
-    @lazy
-    def path(self) -> str:
-        raw = _bytes(self.environ.get("PATH_INFO", "")) or b"/"
-        return raw.decode("utf-8", "surrogateescape")
-
-    @lazy
-    def root_path(self) -> str:
-        return _bytes(self.environ.get("SCRIPT_NAME", "")).decode("utf-8", "surrogateescape")
-
-    @lazy
-    def raw_path(self) -> bytes | None:
-        target = self.environ.get("RAW_URI") or self.environ.get("REQUEST_URI")
-        if not target:
-            return None
-        raw = _bytes(target).partition(b"?")[0]
-        if raw[:7].lower() in (b"http://", b"https:/"):
-            raw = b"/" + raw.split(b"//", 1)[-1].partition(b"/")[2]
-        return raw
-
-    @lazy
-    def query(self) -> bytes:
-        return _bytes(self.environ.get("QUERY_STRING", ""))
-
-    @lazy
-    def scheme(self) -> str:
-        return self.environ.get("wsgi.url_scheme", "http")  # type: ignore[no-any-return]
-
-    @lazy
-    def http_version(self) -> str:
-        return self.environ.get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2]  # type: ignore[no-any-return]
-
-    @lazy
-    def peer(self) -> str | None:
-        return self.environ.get("REMOTE_ADDR") or None
-
-    @lazy
-    def domain(self) -> str:
-        host = self.environ.get("HTTP_HOST") or self.environ.get("SERVER_NAME", "")
-        host = host.strip().lower()
-        if host.startswith("["):
-            return host[1:].partition("]")[0]  # type: ignore[no-any-return]
-        return host.partition(":")[0].rstrip(".")  # type: ignore[no-any-return]
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("latin-1", "replace")
 
 
 class WSGIGateway:
@@ -201,58 +132,6 @@ def refuse_asyncio_only(core: Core) -> None:
     names = sorted({plugin.name for plugin in core.snapshot.plugins if plugin.asyncio_only})
     if names:
         raise ConfigError.of("plugins", f"{', '.join(names)} needs asyncio and cannot run on a synchronous host")
-
-
-def write_environ(request: Request, environ: Environ) -> None:
-    """Write changed header fields and an edited body back."""
-    if request.loaded:
-        body = request.body
-        environ["wsgi.input"] = io.BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-        environ["wsgi.input_terminated"] = True
-    if not request.headers.changed:
-        return
-    for key in [key for key in environ if key.startswith("HTTP_")]:
-        del environ[key]
-    for name, value in request.headers.raw:
-        text = value.decode("latin-1")
-        if name == b"content-type":
-            environ["CONTENT_TYPE"] = text
-            continue
-        if name == b"content-length":
-            continue
-        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-        if key in environ:
-            text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
-        environ[key] = text
-
-
-def read_body(environ: Environ, limit: int) -> bytes | None:
-    """Read the request's body, counting; None when it has more than `limit` bytes."""
-    stream = environ["wsgi.input"]
-    declared = environ.get("CONTENT_LENGTH") or ""
-    chunked = environ.get("wsgi.input_terminated") or "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-    if declared.isascii() and declared.isdigit() and not environ.get("wsgi.input_terminated"):
-        remaining = int(declared)
-        if remaining > limit:
-            return None
-    elif chunked:
-        remaining = limit + 1
-    else:
-        return b""
-    chunks: list[bytes] = []
-    size = 0
-    while remaining > 0:
-        chunk = stream.read(min(_CHUNK, remaining))
-        if not chunk:
-            break
-        chunks.append(chunk)
-        size += len(chunk)
-        remaining -= len(chunk)
-        if size > limit:
-            return None
-    return b"".join(chunks)
 
 
 class _WsgiSource:
@@ -369,7 +248,7 @@ class _Body:
             logger.error("the application raised %s", type(exchange.error).__name__, exc_info=exchange.error)
         line = self.pulling.native.status_line if isinstance(self.pulling.native, _WsgiSource) else None
         if line is None or int(line[:3]) != response.status:
-            line = f"{response.status} {_phrase(response.status)}"
+            line = f"{response.status} {phrase(response.status)}"
         fields = [(title(name), value.decode("latin-1")) for name, value in response.headers.raw]
         self._start_response(line, fields, *again)
 
@@ -440,16 +319,3 @@ class _InContext:
             exchange = self._caller.exchange
             if exchange is not None:
                 self._caller.detach(exchange.ports.clock.monotonic())
-
-
-@functools.lru_cache(maxsize=2_048)
-def title(name: bytes) -> str:
-    """Write a header name as WSGI servers and HTTP/1.1 readers expect: `content-type` as `Content-Type`."""
-    return "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
-
-
-def _phrase(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
