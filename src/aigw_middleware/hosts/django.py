@@ -10,27 +10,23 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import io
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
-from http.cookies import Morsel
-from types import CoroutineType
 from typing import Any
 
-from asgiref.sync import markcoroutinefunction, sync_to_async
+from asgiref.sync import markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from ..errors import ConfigError
-from ..exchange import CALLER, Caller, Exchange, Request, lazy
+from ..exchange import CALLER, Caller, Exchange
 from ..gateway import Core
-from ..headers import RawHeaders
 from ..hooks import run
 from ..plugin import INBOUND
 from ..ports.drive import finish
 from ..snapshot import ANY_ROUTE
-from .environ import WsgiRequest, title
+from .django_exchange import DjangoRequest, DjangoSource, read_body, write_headers
 from .pull import Pulling
 from .wsgi import refuse_asyncio_only
 
@@ -41,31 +37,6 @@ def core_of_settings() -> Core:
     if config is None:
         raise ImproperlyConfigured("AIGW is missing from the settings: a mapping, or the path of a configuration file")
     return Core(config)
-
-
-class DjangoRequest(WsgiRequest):
-    """The request of Django's `META`, which follows CGI under WSGI and ASGI alike."""
-
-    def __init__(self, native: HttpRequest) -> None:
-        super().__init__(native.META)
-        self.native = native
-        self.method = native.method or "GET"
-
-    @lazy
-    def path(self) -> str:
-        return self.native.path_info or "/"
-
-    @lazy
-    def raw_path(self) -> bytes | None:
-        scope = getattr(self.native, "scope", None)
-        if scope is not None:
-            raw = scope.get("raw_path")
-            return raw.partition(b"?")[0] if raw else None
-        return WsgiRequest.raw_path.compute(self)
-
-    @lazy
-    def scheme(self) -> str:
-        return self.native.scheme or "http"
 
 
 class GatewayMiddleware:
@@ -148,7 +119,7 @@ class _View:
         native.aigw = exchange
         self.caller = Caller(exchange)
         self._loop = asyncio.get_running_loop() if middleware._async else None
-        self._sources: list[_DjangoSource] = []
+        self._sources: list[DjangoSource] = []
         self._stack, self._refusal = exchange.snapshot.admit(exchange, exchange.snapshot.sides[INBOUND])
 
         async def load(limit: int) -> bytes | None:
@@ -156,8 +127,8 @@ class _View:
 
         self.pulling = Pulling(exchange, self._stack, self._source, load, reraise=False)
 
-    def _source(self) -> _DjangoSource:
-        source = _DjangoSource(self._middleware, self._native, self.exchange)
+    def _source(self) -> DjangoSource:
+        source = DjangoSource(self._middleware, self._native, self.exchange)
         self._sources.append(source)
         return source
 
@@ -174,7 +145,7 @@ class _View:
         pulling, exchange = self.pulling, self.exchange
         head = exchange.response
         assert head is not None
-        native = pulling.native.response if isinstance(pulling.native, _DjangoSource) else None
+        native = pulling.native.response if isinstance(pulling.native, DjangoSource) else None
         for source in self._sources:
             if source.response is not None and source.response is not native:
                 source.response.close()  # nobody else has it: Django closes the one that leaves
@@ -188,7 +159,7 @@ class _View:
                 else StreamingHttpResponse(self._stream(), status=head.status)
             )
             del response.headers["Content-Type"]
-            _write_headers(response, head.headers.raw)
+            write_headers(response, head.headers.raw)
         else:
             response = native
             if not native.streaming:
@@ -202,7 +173,7 @@ class _View:
             if head.headers.changed:
                 for name in list(response.headers):
                     del response.headers[name]
-                _write_headers(response, head.headers.raw)
+                write_headers(response, head.headers.raw)
         if whole is not None:
             await self._drain()
         else:
@@ -343,132 +314,3 @@ class _AsyncStream:
         if chunk is None:
             raise StopAsyncIteration
         return chunk
-
-
-class _DjangoSource:
-    """The rest of Django's chain and the view as the inner side of the exchange."""
-
-    def __init__(self, middleware: GatewayMiddleware, native: HttpRequest, exchange: Exchange) -> None:
-        self._middleware = middleware
-        self._native = native
-        self._exchange = exchange
-        self.response: Any = None
-        self._iterator: Any = None
-        self._iterators: list[Any] = []
-        self._is_async = False
-        self._runner: asyncio.Runner | None = None
-
-    async def open(self) -> tuple[int, RawHeaders]:
-        write_request(self._exchange.request, self._native)
-        result = self._middleware.get_response(self._native)
-        if isinstance(result, CoroutineType) or inspect.isawaitable(result):
-            result = await result
-        self.response = result
-        if result.streaming:
-            # Taken before our own iterator takes its place in the response.
-            content = result.streaming_content
-            self._iterator = content.__aiter__() if result.is_async else iter(content)
-            self._is_async = result.is_async
-            # Django wraps the view's iterator in one of its own, which does not close it.
-            self._iterators = [self._iterator, getattr(result, "_iterator", None)] if result.is_async else []
-        fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in result.headers.items()]
-        return result.status_code, fields
-
-    async def read(self) -> bytes | None:
-        if self._iterator is None:
-            content = self.response.content
-            self._iterator = iter([content] if content else [])
-        if not self._is_async:
-            if self._middleware._async and self.response.streaming:  # a view's blocking code never runs in the loop
-                return await sync_to_async(_step)(self._iterator)
-            return _step(self._iterator)
-        if self._middleware._async:
-            return await anext(self._iterator, None)
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner.run(_next(self._iterator))
-
-    async def close(self) -> None:
-        """Close the iteration; the response itself is closed by Django, or by the view's exchange when replaced."""
-        runner, self._runner = self._runner, None
-        iterators, self._iterators = self._iterators, []
-        for close in [iterator.aclose for iterator in iterators if hasattr(iterator, "aclose")]:
-            if self._middleware._async:
-                await close()
-            elif runner is not None:
-                runner.run(close())
-        if runner is not None:
-            runner.close()
-
-
-def _step(iterator: Iterator[bytes]) -> bytes | None:
-    return next(iterator, None)
-
-
-async def _next(iterator: Any) -> bytes | None:
-    return await anext(iterator, None)
-
-
-def read_body(native: HttpRequest, limit: int) -> bytes | None:
-    """Return the request's body, counting; None when it has more than `limit` bytes."""
-    stream: Any = getattr(native, "_stream", None)
-    if native.META.get("wsgi.input_terminated") and not native.META.get("CONTENT_LENGTH"):
-        stream = native.META["wsgi.input"]  # Django reads nothing without a length; the server says where the body ends
-    if hasattr(native, "_body") or stream is None:
-        body = native.body
-        return body if len(body) <= limit else None
-    data: bytes = stream.read(limit + 1)
-    if len(data) > limit:
-        return None
-    _set_body(native, data)
-    return data
-
-
-def _set_body(native: Any, data: bytes) -> None:
-    native._body = data
-    native._stream = io.BytesIO(data)
-    native._read_started = False
-
-
-def write_request(request: Request, native: Any) -> None:
-    """Write changed header fields and an edited body back."""
-    from .environ import write_environ
-
-    if request.edited:
-        for parsed in ("_post", "_files"):
-            native.__dict__.pop(parsed, None)
-        _set_body(native, request.body)
-        native.META["CONTENT_LENGTH"] = str(len(request.body))
-    elif request.loaded:
-        _set_body(native, request.body)
-    if request.headers.changed:
-        loaded, request.__dict__["_body"] = request.__dict__.get("_body"), None
-        write_environ(request, native.META)
-        request.__dict__["_body"] = loaded
-        native.__dict__.pop("headers", None)
-        native._set_content_type_params(native.META)
-
-
-class _Cookie(Morsel[str]):
-    """A cookie that leaves as it was written: `http.cookies` drops what has an attribute that it does not know."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self._text = text
-        name, _, value = text.partition(";")[0].partition("=")
-        self._key, self._value, self._coded_value = name.strip(), value.strip(), value.strip()
-
-    def OutputString(self, attrs: Any = None) -> str:  # noqa: N802 - the name that http.cookies gives it
-        return self._text
-
-
-def _write_headers(response: Any, fields: RawHeaders) -> None:
-    """Set fields on a Django response, which holds one value per name; cookies have a place of their own."""
-    for name, value in fields:
-        text = value.decode("latin-1")
-        if name == b"set-cookie":
-            cookie = _Cookie(text)
-            response.cookies[cookie.key] = cookie
-            continue
-        spelled = title(name)
-        response.headers[spelled] = f"{response.headers[spelled]}, {text}" if spelled in response.headers else text
