@@ -57,3 +57,14 @@ def test_quiet_passes_are_recorded_with_debug_only() -> None:
 def test_a_failure_is_still_contained_and_named() -> None:
     assert run(True, (b"x-refuse", b"1")) == 200
     assert ("quiet", "failed", "ValueError") in records[0]
+
+
+def test_failures_are_counted_where_an_operator_can_see_them() -> None:
+    gateway = Gateway(app, {}, [Quiet()])
+
+    async def exchanges() -> None:
+        for _ in range(3):
+            await asgi_exchange(gateway, method="POST", headers=[(b"x-refuse", b"1")], body=[b"x"])
+        assert gateway.counts() == {("quiet", "failed"): 3}
+
+    asyncio.run(exchanges())

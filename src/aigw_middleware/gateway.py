@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,13 @@ class Core:
             if name not in self._stores:
                 self._stores[name] = open_store(url, now)
         return dict(self._stores)
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Return how often each plug-in failed, could not read a call, or refused to, by `(plug-in, decision)`."""
+        total: Counter[tuple[str, str]] = Counter()
+        for runtime in [*self._loops.values(), *([self._process] if self._process is not None else [])]:
+            total.update(runtime.counts)
+        return total
 
     async def aclose(self) -> None:
         """Tear down the running loop's runtime. Safe to call twice; a later exchange makes a new one."""

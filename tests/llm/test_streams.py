@@ -329,3 +329,16 @@ def test_a_request_that_is_no_json_passes_who_only_counts() -> None:
     transcript = assert_same(run_everywhere(broken, lambda: [Counting()]))
     assert transcript.status == 200
     assert transcript.seen[0].body == b'{"stream": true,'
+
+
+@pytest.mark.parametrize(("policy", "status"), [("deny", b"plugin_failed"), ("allow", b"[DONE]")])
+def test_what_a_hook_holds_back_is_bounded(policy: str, status: bytes) -> None:
+    class Hoarder(Plugin[PluginConfig]):
+        name = "hoarder"
+        on_failure = policy  # type: ignore[assignment]
+
+        def on_text(self, exchange: Exchange, text: str, channel: Channel) -> tuple[str, str]:
+            return "", text
+
+    data = stream(["x" * 10_000] * 10)
+    assert status in one_host(script(data), Hoarder()).body

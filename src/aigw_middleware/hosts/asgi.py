@@ -6,6 +6,7 @@ No task, thread or future is made on the normal path; the response is pushed thr
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from types import CoroutineType
@@ -148,6 +149,10 @@ class Gateway:
     def close(self) -> None:
         """Tear down what synchronous hosts of the same gateway acquired."""
         self.core.close()
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Return how often each plug-in failed or could not read a call, by `(plug-in, decision)`: what to alert on."""
+        return self.core.counts()
 
     def reload(self) -> None:
         """Read the configuration again. Raises ConfigError and keeps the old one when it is wrong."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,10 @@ class WSGIGateway:
     def close(self) -> None:
         """Tear down what the gateway acquired."""
         self.core.close()
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Return how often each plug-in failed or could not read a call, by `(plug-in, decision)`: what to alert on."""
+        return self.core.counts()
 
     def reload(self) -> None:
         """Read the configuration again. Raises ConfigError and keeps the old one when it is wrong."""

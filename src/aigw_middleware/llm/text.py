@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TextHook = Callable[..., Any]
 
+MAX_HELD = 65_536  # characters that one hook may hold back of one channel; beyond it the hook has failed
+
 
 class Channel:
     """One stream of text of an answer. `final`: nothing follows on it."""
@@ -103,6 +105,8 @@ class TextChain:
                     emitted, held = result
                     if held and final:
                         raise TypeError("on_text held text back on a channel that is final")
+                    if len(held) > MAX_HELD:
+                        raise ValueError("on_text holds back more than a stream may wait for")
                     text, tails[position] = emitted + "", held
                 elif isinstance(result, Finish):
                     raise Finished(position, result, state)
