@@ -1,0 +1,142 @@
+"""Every built-in plug-in gives the same transcript on every host of its directions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from aigw_middleware.plugin import INBOUND, OUTBOUND
+from aigw_middleware.registry import BUILT_IN, REGISTRY
+from aigw_middleware.testing import VirtualClock
+from aigw_middleware.testing.matrix import (
+    INBOUND_HOSTS,
+    OUTBOUND_HOSTS,
+    Script,
+    Scripted,
+    Transcript,
+    assert_same,
+    run_everywhere,
+)
+
+JSON = [("content-type", "application/json")]
+SSE = [("content-type", "text/event-stream")]
+KEY = "alice-example-key-0123"
+KEYS = {"keys": ["x-api-key"], "consumers": [{"name": "alice", "credential": KEY}]}
+CHAT = "/v1/chat/completions"
+
+
+def chunk(text: str | None, finish: str | None = None) -> bytes:
+    delta = {} if text is None else {"content": text}
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: " + json.dumps({"id": "c", "model": "m", "choices": [choice]}).encode() + b"\n\n"
+
+
+STREAM = [chunk("a rare "), chunk("bi"), chunk("rd"), chunk(None, "stop"), b"data: [DONE]\n\n"]
+MESSAGE = {"role": "assistant", "content": "a rare bird"}
+CHOICE = {"index": 0, "message": MESSAGE, "finish_reason": "stop"}
+ANSWER = json.dumps({"id": "c", "model": "m", "choices": [CHOICE]}).encode()
+
+
+def chat(content: str = "hi", *, stream: bool = False, **options: Any) -> Script:
+    asked = {"model": "gpt", "stream": stream, "messages": [{"role": "user", "content": content}]}
+    answer = Scripted(headers=SSE, chunks=STREAM) if stream else Scripted(headers=JSON, chunks=[ANSWER])
+    return Script(method="POST", path=CHAT, headers=JSON, body=[json.dumps(asked).encode()], answer=answer, **options)
+
+
+Case = tuple[str, dict[str, Any], Script, dict[str, Any]]
+CASES: list[Case] = [
+    (
+        "key-auth",
+        {"keys": ["x-api-key"], "consumers": [{"name": "alice", "credential": KEY}]},
+        chat(),
+        {"status": 401, "calls": 0},
+    ),
+    (
+        "key-auth",
+        KEYS,
+        Script(headers=[("x-api-key", KEY)]),
+        {"status": 200, "seen": {"x-mse-consumer": ["alice"]}},
+    ),
+    (
+        "cors",
+        {"allow_origins": ["https://app.example.com"]},
+        Script(
+            method="OPTIONS", headers=[("origin", "https://app.example.com"), ("access-control-request-method", "POST")]
+        ),
+        {"status": 204, "calls": 0, "headers": {"access-control-allow-origin": ["https://app.example.com"]}},
+    ),
+    (
+        "cors",
+        {"allow_origins": ["https://app.example.com"]},
+        Script(headers=[("origin", "https://app.example.com")], answer=Scripted(fails_before=True)),
+        {"status": 500, "headers": {"access-control-allow-origin": ["https://app.example.com"]}},
+    ),
+    ("custom-response", {"status_code": 418, "body": "tea"}, Script(), {"status": 418, "body": b"tea", "calls": 0}),
+    (
+        "custom-response",
+        {"enable_on_status": [404], "status_code": 200, "body": '{"a":1}'},
+        Script(answer=Scripted(status=404)),
+        {"status": 200, "body": b'{"a":1}'},
+    ),
+    (
+        "key-rate-limit",
+        {
+            "limit_by_header": "x-key",
+            "limit_keys": [{"key": "k", "query_per_minute": 2}],
+            "show_limit_quota_header": True,
+        },
+        Script(headers=[("x-key", "k")]),
+        {"status": 200},
+    ),
+    ("model-mapper", {"model_mapping": {"gpt": "other"}}, chat(), {"status": 200, "asked": {"model": "other"}}),
+    ("model-mapper", {"model_mapping": {"gpt": "other"}}, Script(method="POST", body=[b"x"]), {"status": 200}),
+    (
+        "ai-prompt-decorator",
+        {"prepend": [{"role": "system", "content": "Be brief."}]},
+        chat(),
+        {"status": 200, "messages": 2},
+    ),
+    ("ai-statistics", {}, chat(stream=True), {"status": 200, "body": b"".join(STREAM)}),
+    ("ai-statistics", {}, chat(), {"status": 200, "body": ANSWER}),
+    ("ai-data-masking", {"deny_words": ["bird"], "deny_code": 403}, chat("a bird"), {"status": 403, "calls": 0}),
+    ("ai-data-masking", {"deny_words": ["bird"]}, chat(stream=True), {"status": 200, "absent": b"bird"}),
+    ("ai-data-masking", {"deny_words": ["bird"]}, chat(), {"status": 200, "absent": b"bird"}),
+    ("ai-data-masking", {"deny_words": ["fish"]}, chat(stream=True), {"status": 200, "calls": 1}),
+    ("timeout", {"total": 5}, Script(answer=Scripted(chunks=[b"one", b"two"])), {"status": 200, "body": b"onetwo"}),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "script", "expected"), CASES)
+def test_every_host_gives_the_same_transcript(
+    name: str, config: dict[str, Any], script: Script, expected: dict[str, Any]
+) -> None:
+    directions = REGISTRY.get(name).directions
+    hosts = [*(INBOUND_HOSTS if INBOUND in directions else ()), *(OUTBOUND_HOSTS if OUTBOUND in directions else ())]
+    made = {"secret": "0123456789abcdef0123456789abcdef", "plugins": [{"name": name, "config": config}]}
+    transcript = assert_same(run_everywhere(script, list, config=made, hosts=hosts, clock=VirtualClock))
+    _check(transcript, expected)
+
+
+def _check(transcript: Transcript, expected: dict[str, Any]) -> None:
+    for key, value in expected.items():
+        if key == "calls":
+            assert len(transcript.seen) == value
+        elif key == "absent":
+            assert value not in transcript.body
+        elif key == "asked":
+            asked = json.loads(transcript.seen[0].body)
+            assert {name: asked[name] for name in value} == value
+        elif key == "messages":
+            assert len(json.loads(transcript.seen[0].body)["messages"]) == value
+        elif key == "seen":
+            assert {name: transcript.seen[0].headers.get(name) for name in value} == value
+        elif key == "headers":
+            assert {name: transcript.headers.get(name) for name in value} == value
+        else:
+            assert getattr(transcript, key) == value
+
+
+def test_the_table_covers_every_built_in_plug_in() -> None:
+    assert {name for name, _, _, _ in CASES} == set(BUILT_IN)
