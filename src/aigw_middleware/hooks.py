@@ -93,46 +93,39 @@ def _more(hooks: Sequence[Hook], exchange: Exchange, hook: Hook, result: Any) ->
     if exchange.ports.color == "async" and type(result) is CoroutineType:
         return _wait(hooks, exchange, hook, result)
     position = hooks.index(hook)
-    while True:
-        result = _checked(exchange, hook, result)
-        if result is not None:
-            return result  # type: ignore[no-any-return]
-        while position + 1 < len(hooks):
-            position += 1
-            hook = hooks[position]
-            try:
-                result = hook(exchange)
-            except Exception as error:
-                result = contain(exchange, hook, error)
-            if result is not None:
-                break
-        else:
-            return None
+    while result is not None:
+        answer = _checked(exchange, hooks[position], result)
+        if answer is not None:
+            return answer
+        position, result = _next(hooks, exchange, position)
+    return None
 
 
-async def _wait(hooks: Sequence[Hook], exchange: Exchange, hook: Hook, coroutine: Any) -> Answer:
+async def _wait(hooks: Sequence[Hook], exchange: Exchange, hook: Hook, result: Any) -> Answer:
     position = hooks.index(hook)
-    result: Any = coroutine
-    while True:
+    while result is not None:
         if type(result) is CoroutineType:
             try:
                 result = await result
             except Exception as error:
-                result = contain(exchange, hook, error)
-        result = _checked(exchange, hook, result)
+                result = contain(exchange, hooks[position], error)
+        answer = _checked(exchange, hooks[position], result)
+        if answer is not None:
+            return answer
+        position, result = _next(hooks, exchange, position)
+    return None
+
+
+def _next(hooks: Sequence[Hook], exchange: Exchange, position: int) -> tuple[int, Any]:
+    """Call the hooks behind `position` until one returns something; return its place and that, or None at the end."""
+    for number in range(position + 1, len(hooks)):
+        try:
+            result = hooks[number](exchange)
+        except Exception as error:
+            result = contain(exchange, hooks[number], error)
         if result is not None:
-            return result  # type: ignore[no-any-return]
-        while position + 1 < len(hooks):
-            position += 1
-            hook = hooks[position]
-            try:
-                result = hook(exchange)
-            except Exception as error:
-                result = contain(exchange, hook, error)
-            if result is not None:
-                break
-        else:
-            return None
+            return number, result
+    return len(hooks), None
 
 
 def _checked(exchange: Exchange, hook: Hook, result: Any) -> Answer:

@@ -303,6 +303,8 @@ WORDS = st.lists(st.text(alphabet=MIXED, min_size=1, max_size=6), max_size=4)
 @example(["b"], ["b c"], True, ["b ", "d"])
 @example(["한"], [], True, ["하", "\u11ab"])
 @example(["か"], [], True, ["か", "\u3099"])
+@example(["\u0229"], [], False, ["\u00e9", "\u0327"])
+@example(["\u0229"], [], False, ["e", "\u0301", "\u0327"])
 def test_pieces_of_any_size_give_what_the_whole_text_gives(
     deny: list[str], allow: list[str], boundaries: bool, pieces: list[str]
 ) -> None:

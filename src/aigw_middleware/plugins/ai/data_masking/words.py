@@ -184,7 +184,8 @@ class DenyWords:
         if not self._marked:
             return False
         base, marks = parts(cluster)
-        return any(marks < more for more in self._marked.get(base, ()))
+        # Marks that it has already say nothing: those that do not compose with the ones to come are ornament.
+        return any(not more <= marks for more in self._marked.get(base, ()))
 
     def _live(self, text: str, begin: int, settled: int, uncertain: bool) -> int:
         """Return the first place from `begin` on where a word has begun that what follows may complete, or the end."""
