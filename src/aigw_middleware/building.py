@@ -15,6 +15,7 @@ from .consumers import Consumer, ConsumerTable
 from .errors import ConfigError, Problem, nearest
 from .order import in_order
 from .plugin import GATE, INBOUND, OUTBOUND, Build, Direction, Plugin, PluginSettings
+from .registry import BUILT_IN
 from .snapshot import ANY_ROUTE, Entry, Route, Snapshot, Stacks
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Builder:
 
     def _consumers(self) -> ConsumerTable:
         found: dict[str, Consumer] = {}
+        known: set[str] | None = None
         for number, model in enumerate(self._config.consumers):
             path = f"consumers[{number}]"
             if model.name in found:
@@ -96,7 +98,10 @@ class Builder:
                 name: self._resolve(value, f"{path}.credentials.{name}") for name, value in model.credentials.items()
             }
             for name in model.credentials:
-                if name not in self._registry.names():
+                if name in BUILT_IN:
+                    continue
+                known = known if known is not None else set(self._registry.names())
+                if name not in known:
                     self._problem(
                         f"{path}.credentials.{name}",
                         "no authentication plug-in has that name",

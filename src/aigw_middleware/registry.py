@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, nearest
 from .plugin import Plugin
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 ENTRY_POINT_GROUP = "aigw_middleware.plugins"
 
@@ -27,6 +29,14 @@ BUILT_IN: dict[str, str] = {
 
 CLASS_NAMES: dict[str, str] = {target.rpartition(":")[2]: target for target in BUILT_IN.values()}
 """Built-in classes by their exported name (`KeyAuth`)."""
+
+
+def entry_points(group: str, name: str | None = None) -> EntryPoints:
+    """Return the entry points of installed distributions; looking for them is slow, so only where they are needed."""
+    from importlib import metadata
+
+    found = metadata.entry_points(group=group)
+    return found if name is None else found.select(name=name)
 
 
 class Registry:

@@ -133,6 +133,9 @@ class Stacks:
         self._route_index = MatchIndex([[match for _, match in routes]]) if routes else None
         self._groups = [group for entry in entries for group in _groups(entry)]
         self._rule_index = MatchIndex(self._groups) if self._groups else None
+        asked = {fact for index in (self._route_index, self._rule_index) if index is not None for fact in index.facts}
+        self._asks_domain = "domain" in asked
+        self._asks_header = "header" in asked
         self._cache: dict[tuple[int, ...], Stack] = {}
         self.plugins = (*self._extra, *(plugin for entry in entries for plugin in entry.plugins if plugin is not None))
         self.matches_paths = any(
@@ -144,7 +147,7 @@ class Stacks:
     def find(self, exchange: Exchange) -> Stack:
         """Return the stack of a request and set `exchange.route`."""
         request = exchange.request
-        facts = _facts(request, "*")
+        facts = self._facts(request, "*")
         if self._route_index is not None:
             number = self._route_index.choose(facts)[0]
             if number >= 0:
@@ -181,15 +184,22 @@ class Stacks:
                 default = len(rules)
                 yield entry, entry.plugins[default] if default < len(entry.plugins) else None
 
+    def _facts(self, request: Request, route: str) -> Facts:
+        """Return what the rules here ask for; the rest is not looked up."""
+        domain = request.domain if self._asks_domain else ""
+        if not self._asks_header:
+            return Facts(request.path, request.method, domain, route, _no_header)
+        return Facts(request.path, request.method, domain, route, request.headers.get, "", request.headers.names)
+
     def choice(self, exchange: Exchange) -> tuple[int, ...]:
         """Return the choice of rules for a request, for explanations."""
         request = exchange.request
-        facts = _facts(request, exchange.route.name)
+        facts = self._facts(request, exchange.route.name)
         return self._rule_index.choose(facts) if self._rule_index is not None else ()
 
 
-def _facts(request: Request, route: str) -> Facts:
-    return Facts(request.path, request.method, request.domain, route, request.headers.get, "", request.headers.names)
+def _no_header(name: str) -> None:
+    """No rule asks for a header."""
 
 
 def _first(candidates: list[tuple[Late, Plugin[Any] | None]]) -> Plugin[Any] | None:
