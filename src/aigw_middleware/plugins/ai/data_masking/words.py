@@ -26,6 +26,7 @@ FEW: Final = 32  # so many words are looked for one by one, which is faster than
 SHORT: Final = 64  # characters whose every place is tried, which is faster than calling the pattern
 HEAD: Final = 3  # characters of a word that tell that it may begin here
 
+_LINES = re.compile(r"[\t-\r]+")
 _gap = re.compile(rf"\s{{1,{MAX_GAP}}}")
 _SPACE = rf"[\t-\r \x{{85}}\x{{1680}}\x{{2028}}\x{{2029}}]{{1,{MAX_GAP}}}"  # what `\s` can find in folded text
 
@@ -137,6 +138,10 @@ class DenyWords:
         With `final` nothing follows, so everything is decided.
         """
         raw = context + text
+        if final and self._probes and raw.isascii():
+            plain = raw.lower()  # most whole texts: no part of a word stands in it, and nothing invisible parts one
+            if not any(probe in plain for probe in self._probes) and _LINES.sub(" ", plain).isprintable():
+                return Found(len(text), None)
         if len(raw) <= SHORT and raw.isascii() and raw.isprintable():
             folded = raw.lower()  # most pieces of most streams: no word begins here
             if (final or folded[-1] not in self._marked) and not self._may_begin(folded, len(context)):
