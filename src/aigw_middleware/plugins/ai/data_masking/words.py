@@ -26,7 +26,7 @@ FEW: Final = 32  # so many words are looked for one by one, which is faster than
 SHORT: Final = 64  # characters whose every place is tried, which is faster than calling the pattern
 HEAD: Final = 3  # characters of a word that tell that it may begin here
 
-_LINES = re.compile(r"[\t-\r]+")
+_CONTROLS = bytes([*range(9), *range(14, 32), 127])
 _gap = re.compile(rf"\s{{1,{MAX_GAP}}}")
 _SPACE = rf"[\t-\r \x{{85}}\x{{1680}}\x{{2028}}\x{{2029}}]{{1,{MAX_GAP}}}"  # what `\s` can find in folded text
 
@@ -140,7 +140,7 @@ class DenyWords:
         raw = context + text
         if final and self._probes and raw.isascii():
             plain = raw.lower()  # most whole texts: no part of a word stands in it, and nothing invisible parts one
-            if not any(probe in plain for probe in self._probes) and _LINES.sub(" ", plain).isprintable():
+            if not any(probe in plain for probe in self._probes) and not _unseen(plain):
                 return Found(len(text), None)
         if len(raw) <= SHORT and raw.isascii() and raw.isprintable():
             folded = raw.lower()  # most pieces of most streams: no word begins here
@@ -242,6 +242,11 @@ class DenyWords:
             return False
         places_before = range(max(begin, start - self.longest), start + 1)
         return any(end >= stop for place in places_before for end in self._allow.at(text, place, settled)[-1:])
+
+
+def _unseen(text: str) -> bool:
+    """Whether an ASCII text has characters that nobody sees."""
+    return len(text.encode().translate(None, _CONTROLS)) != len(text)
 
 
 def _word(text: str) -> str:
