@@ -84,6 +84,8 @@ def run(hooks: Sequence[Hook], exchange: Exchange) -> Result:
         except Exception as error:
             result = contain(exchange, hook, error)
         if result is not None:
+            if type(result) is Refusal:
+                return _answered(exchange, hook, result)
             return _more(hooks, exchange, hook, result)
     return None
 
@@ -138,13 +140,18 @@ def _checked(exchange: Exchange, hook: Hook, result: Any) -> Answer:
     if result is None:
         return None
     if isinstance(result, (Reply, Refusal)):
-        plugin = owner(hook)
-        exchange.answered_by = exchange.answered_by or plugin.name
-        exchange.answering = plugin
-        exchange.decide(plugin, "refused" if isinstance(result, Refusal) else "answered", _reason(result))
-        return result
+        return _answered(exchange, hook, result)
     wrong = TypeError(f"{_name(hook)} returned {type(result).__name__}, not Reply, Refusal or None")
     return _checked(exchange, hook, contain(exchange, hook, wrong))
+
+
+def _answered(exchange: Exchange, hook: Hook, answer: Reply | Refusal) -> Reply | Refusal:
+    """Note who ended the phase."""
+    plugin = owner(hook)
+    exchange.answered_by = exchange.answered_by or plugin.name
+    exchange.answering = plugin
+    exchange.decide(plugin, "refused" if isinstance(answer, Refusal) else "answered", _reason(answer))
+    return answer
 
 
 def contain(exchange: Exchange, hook: Callable[..., Any], error: Exception) -> Refusal | None:

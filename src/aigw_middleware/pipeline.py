@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .exchange import Exchange, Refusal, Reply, Response
-from .headers import Headers, end_to_end
+from .headers import Headers
 from .hooks import UNCOVERED, Hook, WantedBody, _invalid_json, contain, logger, owner, timed
 from .json import InvalidJSON
 from .llm.errors import render
@@ -186,11 +186,7 @@ def walk_for_answer(stack: Stack, exchange: Exchange) -> Walk:
 def refuse(stack: Stack, exchange: Exchange, refusal: Refusal) -> Response:
     """Make the response of a refusal, and show it to every plug-in that adds to refusals, entered or not."""
     fields, body = render(refusal, exchange)
-    headers = Headers(fields)
-    if refusal.headers:  # a plug-in's own: the framing of the message is not theirs to set
-        headers = Headers(end_to_end(fields), owned=True)
-        headers.set_length(len(body))
-    response = Response(refusal.status, headers)
+    response = Response(refusal.status, Headers(fields))
     response.load(body)
     exchange.response = response
     exchange.refusal = refusal

@@ -9,7 +9,7 @@ import http
 from typing import TYPE_CHECKING
 
 from .. import json as strict_json
-from ..headers import RawHeaders
+from ..headers import RawHeaders, end_to_end
 
 if TYPE_CHECKING:
     from ..exchange import Exchange, Refusal
@@ -80,7 +80,9 @@ def _render(refusal: Refusal, style: str) -> tuple[RawHeaders, bytes]:
             style = "problem"
         body = strict_json.encode(error_object(style, refusal.status, refusal.code, refusal.text))
         field = [_PROBLEM if style == "problem" else _JSON]
-    return [*refusal.headers, *field, (b"content-length", b"%d" % len(body))], body
+    # The framing of the message is not a plug-in's to set.
+    own = [header for header in end_to_end(refusal.headers) if header[0] != b"content-length"]
+    return [*own, *field, (b"content-length", b"%d" % len(body))], body
 
 
 def _title(status: int) -> str:
