@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aigw_middleware")
 
-CLOSE_SECONDS = 5.0
-
 
 class Core:
     """Configuration, snapshot and runtimes of one gateway, whatever hosts it stands in.

@@ -10,7 +10,7 @@ from ..around import Call, CallOutcome, DeadlineExceeded, Timers
 from ..errors import ClientLeft
 from ..flow import Mode
 from ..hooks import INTERNAL_ERROR, NO_ANSWER, run
-from ..pipeline import ask_on_error, complete, prepare_call, refuse, unrecognised, wants_body
+from ..pipeline import ask_on_error, prepare_call, refuse, unrecognised, wants_body
 from .asgi_response import UNSAFE_EXTENSIONS, Outbox
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Serving(Outbox):
         try:
             return await result
         except BaseException:
-            self._end("aborted")
+            await self._finish("aborted", cancelled=True)
             raise
 
     async def serve(self, answer: Answer) -> None:
@@ -50,8 +50,6 @@ class Serving(Outbox):
                 self._prepare()
             if self.stack.around:
                 await Call(self, 0)()
-            elif self.stack.replay:
-                await self.attempt(None)
             else:
                 await self._run(self._scope)
             if exchange.error is not None and not self._stopped:
@@ -112,7 +110,7 @@ class Serving(Outbox):
 
     # ------------------------------------------------------------------ the call
 
-    async def attempt(self, outcome: CallOutcome | None) -> None:
+    async def attempt(self, outcome: CallOutcome) -> None:
         """Run the application once."""
         exchange = self.exchange
         self._dropping = False
@@ -240,9 +238,3 @@ class Serving(Outbox):
             await self._out(response.body if self.exchange.request.method != "HEAD" else b"", False)
             await self._finish("failed")
         raise error
-
-    def _end(self, outcome: Outcome) -> None:
-        meter = self.exchange.__dict__.get("meter")
-        if meter is not None and meter.reservations:
-            self.exchange.runtime.settle_later(meter)
-        complete(self.stack, self.exchange, outcome)

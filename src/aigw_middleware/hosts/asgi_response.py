@@ -156,13 +156,7 @@ class Outbox:
         elif "headers" in response.__dict__ and type(message.get("headers", ())) not in (list, tuple):
             message = {**message, "headers": response.headers.raw}  # an iterator that we read is exhausted
         self._sent_start = True
-        if self._inbox.gone:
-            await self._guarded(message)
-        else:
-            try:
-                await self._send(message)
-            except OSError as error:
-                self._lost(error)
+        await self._guarded(message)
         stream = self._flow is not None and self._flow.mode is Mode.EVENTS and exchange.llm is not None
         if stream or exchange.route.watch_disconnect:
             self._inbox.watch(self._scope)
