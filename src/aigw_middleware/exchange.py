@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
+import msgspec
+
 from . import json as strict_json
 from .consumers import ANONYMOUS, Consumer
 from .headers import Headers, RawHeaders, header_name, header_value
@@ -159,6 +161,36 @@ class Request(Body):
         return f"<Request {self.method} {self.path}>"
 
 
+class Form(msgspec.Struct, eq=False, gc=False):
+    """What a body is, told by its Content-Type."""
+
+    media_type: str
+    """In lower case, without parameters."""
+    json: bool
+    events: bool
+    """A stream of server-sent events."""
+    readable: bool
+    """Text of a kind that is read whole."""
+
+
+MAX_KNOWN_FORMS = 256  # values of Content-Type whose form is kept: services send few, the bound is for made-up ones
+_forms: dict[bytes, Form] = {}
+
+
+def form_of(content_type: bytes) -> Form:
+    """Return the form that a Content-Type value says (RFC 6839: `+json` is JSON)."""
+    form = _forms.get(content_type)
+    if form is None:
+        media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+        json = media_type == "application/json" or media_type.endswith("+json")
+        events = media_type == "text/event-stream"
+        readable = json or media_type in ("", "application/xml") or media_type.startswith("text/")
+        form = Form(media_type, json, events, readable)
+        if len(_forms) < MAX_KNOWN_FORMS:
+            _forms[content_type] = form
+    return form
+
+
 class Response(Body):
     """The response of an exchange, from the service or from a plug-in."""
 
@@ -169,12 +201,14 @@ class Response(Body):
         self.headers = headers
 
     @lazy
+    def form(self) -> Form:
+        """What the body is, by its Content-Type."""
+        return form_of(self.headers.get_bytes(b"content-type") or b"")
+
+    @property
     def media_type(self) -> str:
         """The media type in lower case, without parameters."""
-        value = self.headers.get_bytes(b"content-type")
-        if value == b"application/json":
-            return "application/json"
-        return value.partition(b";")[0].strip().lower().decode("latin-1") if value else ""
+        return self.form.media_type
 
     @property
     def encoded(self) -> bool:
@@ -259,17 +293,14 @@ class Finish:
         self.text = text
 
 
-class Decision:
+class Decision(msgspec.Struct, eq=False, gc=False):
     """One line of an exchange's record: which plug-in decided what, and why."""
 
-    __slots__ = ("decision", "microseconds", "plugin", "reason", "rule")
-
-    def __init__(self, plugin: str, decision: str, reason: str = "", rule: str = "", microseconds: float = 0.0) -> None:
-        self.plugin = plugin
-        self.decision = decision
-        self.reason = reason
-        self.rule = rule
-        self.microseconds = microseconds
+    plugin: str
+    decision: str
+    reason: str = ""
+    rule: str = ""
+    microseconds: float = 0.0
 
     def __repr__(self) -> str:
         return f"<{self.plugin} {self.decision} {self.reason}>"

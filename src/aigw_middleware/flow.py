@@ -78,19 +78,21 @@ class Flow:
             return None
         response = exchange.response
         assert response is not None
-        empty = exchange.request.method == "HEAD" or response.status in NO_BODY or response.status < 200
-        events = response.media_type == "text/event-stream"
-        if not empty and events:
+        empty = response.status in NO_BODY or response.status < 200 or exchange.request.method == "HEAD"
+        if empty:
+            return run(walk.plain, exchange) if walk.plain else None
+        form = response.form
+        if form.events:
             self._open_stream(response)
             refusal = self._stream_denied(response)
             if refusal is not None:
                 return refusal
-        elif walk.tail and not empty and self._readable(response):
+        elif walk.tail and form.readable and response.status != 206 and not response.encoded:
             self.mode = Mode.HOLD
             return None
-        elif not empty and self.observes and exchange.llm is not None and self._json(response):
+        elif self.observes and form.json and exchange.llm is not None and not response.encoded:
             self.mode = Mode.OBSERVE
-        if walk.texts and not empty and not events and response.status < 400:
+        if walk.texts and not form.events and response.status < 400:
             refusal = self._unreadable("a whole answer cannot be read")
             if refusal is not None:
                 return refusal
@@ -124,21 +126,6 @@ class Flow:
                 self.exchange.answering = owner(hook)
                 return refusal
         return None
-
-    def _readable(self, response: Response) -> bool:
-        if response.status == 206 or response.encoded:
-            return False
-        media_type = response.media_type
-        return (
-            media_type in ("application/json", "", "application/xml")
-            or media_type.startswith("text/")
-            or media_type.endswith("+json")
-        )
-
-    @staticmethod
-    def _json(response: Response) -> bool:
-        media_type = response.media_type
-        return (media_type == "application/json" or media_type.endswith("+json")) and not response.encoded
 
     def chunk(self, data: bytes) -> bytes:
         """Return what leaves for a piece of the body; empty when it is held."""
@@ -184,7 +171,7 @@ class Flow:
             response = self.exchange.response
             assert response is not None
             response.load(self.held())
-            if self.observes and self.exchange.llm is not None and self._json(response):
+            if self.observes and self.exchange.llm is not None and response.form.json:
                 self._observe(response)
             return run(self._walk.tail, self.exchange)
         if self.mode is Mode.OBSERVE and self._size <= MAX_OBSERVED_BYTES:
@@ -214,13 +201,19 @@ class Flow:
         return self.stream is not None and self.stream.ended
 
     def _observe(self, response: Response) -> None:
+        exchange = self.exchange
+        call = exchange.llm
+        assert call is not None
         try:
-            self.exchange.meter.observe_answer(response.json)
+            exchange.meter.observe_answer(call.said(response), response.body)
         except strict_json.InvalidJSON:
-            self.exchange.decide("gateway", "skipped", "the answer is not JSON: usage unknown")
+            exchange.decide("gateway", "skipped", "the answer is not JSON: usage unknown")
 
     def _observe_bytes(self, data: bytes) -> None:
+        exchange = self.exchange
+        call = exchange.llm
+        assert call is not None
         try:
-            self.exchange.meter.observe_answer(strict_json.decode(data))
+            exchange.meter.observe_answer(call.dialect.read_answer(data), data)
         except strict_json.InvalidJSON:
-            self.exchange.decide("gateway", "skipped", "the answer is not JSON: usage unknown")
+            exchange.decide("gateway", "skipped", "the answer is not JSON: usage unknown")

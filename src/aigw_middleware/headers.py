@@ -13,7 +13,6 @@ from typing import TypeAlias
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 NAME_CACHE_SIZE = 2_048  # header names that plug-ins use are few constants; the bound only guards against computed ones
-INDEX_AFTER = 2  # look-ups answered by scanning before an index pays for itself
 
 _names: dict[str, bytes] = {}
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")  # RFC 9110, section 5.6.2
@@ -60,7 +59,8 @@ class Headers:
 
     changed = False
     _index: dict[bytes, bytes] | None = None
-    _lookups = 0
+    _looked = False
+    """Somebody asked once: the first look-up scans, the second makes the index, which by then pays for itself."""
     _owned = False
     """False: the list belongs to the server or the app, and is copied before the first change."""
 
@@ -88,16 +88,24 @@ class Headers:
 
     def get_bytes(self, name: bytes) -> bytes | None:
         """Return the first value of the lower-case `name` as bytes, or None."""
-        if self._index is not None:
-            return self._index.get(name)
-        if self._lookups == INDEX_AFTER:
-            self._index = dict(self.raw[::-1])
-            return self._index.get(name)
-        self._lookups += 1
+        index = self._index
+        if index is not None:
+            return index.get(name)
+        if self._looked:
+            return self.index.get(name)
+        self._looked = True
         for key, value in self._raw if self._raw is not None else self.raw:
             if key == name:
                 return value
         return None
+
+    @property
+    def index(self) -> dict[bytes, bytes]:
+        """The first value of each lower-case name; not to be changed."""
+        index = self._index
+        if index is None:
+            index = self._index = dict(self.raw[::-1])
+        return index
 
     def get_all(self, name: str) -> list[str]:
         """Return every value of `name`, in order."""
@@ -124,9 +132,20 @@ class Headers:
     def set(self, name: str, value: str | bytes) -> None:
         """Replace every field `name` by one. Raises InvalidHeader."""
         key, encoded = self._checked(name, value)
-        raw = [field for field in self.raw if field[0] != key]
-        raw.append((key, encoded))
-        self._replace(raw)
+        self.set_trusted(key, encoded)
+
+    def set_trusted(self, name: bytes, value: bytes) -> None:
+        """Replace every field of the lower-case `name` by one that was checked when it was made."""
+        index = self.index
+        if name in index:
+            self._raw = [field for field in self.raw if field[0] != name]
+            self._owned = True
+        elif not self._owned:
+            self._raw = self.raw.copy()
+            self._owned = True
+        self.raw.append((name, value))
+        index[name] = value
+        self.changed = True
 
     def add(self, name: str, value: str | bytes) -> None:
         """Append a field, keeping those of the same name. Raises InvalidHeader."""
@@ -165,9 +184,9 @@ class Headers:
 
     def set_length(self, length: int) -> None:
         """Set Content-Length to `length` bytes and drop Transfer-Encoding: the one framing writer of the library."""
-        raw = [field for field in self.raw if field[0] not in (b"content-length", b"transfer-encoding")]
-        raw.append((b"content-length", b"%d" % length))
-        self._replace(raw)
+        if b"transfer-encoding" in self.index:
+            self._replace([field for field in self.raw if field[0] != b"transfer-encoding"])
+        self.set_trusted(b"content-length", b"%d" % length)
 
     def extend_trusted(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Append fields that were checked when they were made (constants of a plug-in's constructor)."""
@@ -193,7 +212,6 @@ class Headers:
     def _touched(self) -> None:
         self.changed = True
         self._index = None
-        self._lookups = 0
 
 
 def end_to_end(fields: Iterable[tuple[bytes, bytes]]) -> RawHeaders:

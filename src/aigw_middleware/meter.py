@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import json as strict_json
 from .llm.usage import Usage, estimate
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ class Meter:
     """One estimate, one usage, all reservations. The core settles them together, once, whatever the end is."""
 
     __slots__ = (
+        "_answer",
         "_calls",
         "_kept",
         "_ports",
         "_texts",
-        "answer",
         "answer_id",
         "call",
         "error_reported",
@@ -64,8 +65,7 @@ class Meter:
         """Characters of produced text to keep, for `text`; 0: none."""
         self._kept = 0
         self._calls: dict[tuple[int, int], dict[str, Any]] = {}
-        self.answer: Any = None
-        """The JSON of a whole answer, as the provider sent it; None for streams and other media types."""
+        self._answer: Any = None
         self.answer_id = ""
         """The identifier that the provider gave the answer."""
         self.error_reported = False
@@ -133,30 +133,21 @@ class Meter:
         if self.keep_text:
             self._keep("content", text, (index, 0))
 
-    def observe_answer(self, body: Any) -> None:
-        """Count a whole answer's JSON."""
-        call = self.call
-        if call is None:
-            return
-        dialect = call.dialect
-        self.answer = body
-        if isinstance(body, dict):
-            self.error_reported = body.get("error") not in (None, "")
-            self.answer_id = body["id"] if isinstance(body.get("id"), str) else ""
-        if self.keep_text:
-            self._begin_calls(dialect.answer_calls(body))
-        reported = dialect.usage(body)
-        if reported is not None:
-            self.reported = reported
-        self.model = dialect.model(body) or self.model
-        for slot in dialect.answer_texts(body):
-            self.produced_pieces += 1
-            text = slot.text
-            self.produced_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-            if self.keep_text:
-                self._keep(slot.kind, text, (slot.index, slot.part))
-        if self.produced_pieces and not self.first_token:
-            self.first_token = self._ports.clock.monotonic()
+    def observe_answer(self, delta: Delta, data: bytes) -> None:
+        """Count what a whole answer carries; `data` is its JSON as it came."""
+        self._answer = data
+        self.answer_id = ""
+        self.observe(delta)
+
+    @property
+    def answer(self) -> Any:
+        """The JSON of a whole answer, as the provider sent it; None for streams and other media types."""
+        if type(self._answer) is bytes:
+            try:
+                self._answer = strict_json.decode(self._answer)
+            except strict_json.InvalidJSON:
+                self._answer = None
+        return self._answer
 
     @property
     def usage(self) -> Usage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .exchange import Exchange, Refusal, Reply, Response
@@ -16,6 +16,7 @@ from .plugin import GATE, Needs, Plugin, needs_of, overridden
 
 if TYPE_CHECKING:
     from .exchange import Outcome
+    from .meter import Meter
 
 
 class Walk:
@@ -228,14 +229,21 @@ def complete(stack: Stack, exchange: Exchange, outcome: Outcome) -> None:
             contain(exchange, hook, error)
 
 
-async def settle_and_complete(stack: Stack, exchange: Exchange, outcome: Outcome, *, cancelled: bool = False) -> None:
-    """Charge or give back what was reserved, then complete. In a cancelled scope the runtime settles: awaiting dies there."""
+def settle_and_complete(
+    stack: Stack, exchange: Exchange, outcome: Outcome, *, cancelled: bool = False
+) -> Coroutine[Any, Any, None] | None:
+    """Charge or give back what was reserved, then complete. Returns what is still to be awaited, None when it is done."""
     if exchange.ended:
-        return
+        return None
     meter = exchange.__dict__.get("meter")
     if meter is None or not meter.reservations:
         complete(stack, exchange, outcome)
-        return
+        return None
+    return _settle(stack, exchange, meter, outcome, cancelled=cancelled)
+
+
+async def _settle(stack: Stack, exchange: Exchange, meter: Meter, outcome: Outcome, *, cancelled: bool) -> None:
+    """In a cancelled scope the runtime settles: awaiting dies there."""
     try:
         if cancelled:
             exchange.runtime.settle_later(meter)
@@ -257,7 +265,7 @@ def prepare_call(stack: Stack, exchange: Exchange) -> None:
         return
     request = exchange.request
     if request.headers.get_bytes(b"accept-encoding") not in (None, b"identity"):
-        request.headers.set("accept-encoding", "identity")
+        request.headers.set_trusted(b"accept-encoding", b"identity")
     if not stack.usage or not request.loaded:
         return
     if "json" not in request.__dict__ and b'"stream"' not in request.body:

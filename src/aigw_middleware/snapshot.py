@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .addresses import AddressSet, client_address, hops_of, parse_address
 from .config.matching import Facts, Match, MatchIndex
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from .plugin import Direction, Plugin, Stage
 
 MAX_STACKS = 4_096  # distinct choices of rules kept compiled; there are few, the bound is for hostile combinations
+MAX_KNOWN: Final = 4_096  # requests whose choice is remembered: some MB at most, whatever is asked for
+MAX_KNOWN_LENGTH: Final = 512  # characters of what one of them was chosen by
+
+Deciding: TypeAlias = tuple[str | bytes | None, ...]
+"""All that a choice depends on: the method, where anything asks for it the domain, and the path in both forms."""
 
 
 class Route:
@@ -133,21 +139,28 @@ class Stacks:
         self._route_index = MatchIndex([[match for _, match in routes]]) if routes else None
         self._groups = [group for entry in entries for group in _groups(entry)]
         self._rule_index = MatchIndex(self._groups) if self._groups else None
-        asked = {fact for index in (self._route_index, self._rule_index) if index is not None for fact in index.facts}
+        indexes = [index for index in (self._route_index, self._rule_index) if index is not None]
+        asked = {fact for index in indexes for fact in index.facts}
         self._asks_domain = "domain" in asked
         self._asks_header = "header" in asked
         self._cache: dict[tuple[int, ...], Stack] = {}
         self.plugins = (*self._extra, *(plugin for entry in entries for plugin in entry.plugins if plugin is not None))
-        self.matches_paths = any(
-            index.needs_path for index in (self._route_index, self._rule_index) if index is not None
-        ) or any(plugin.path_matching for plugin in self.plugins)
-        self.only = self._compile(()) if self._route_index is None and self._rule_index is None else None
+        self.matches_paths = "path" in asked or any(plugin.path_matching for plugin in self.plugins)
+        self.only = None if indexes else self._compile(())
         """The one stack, when neither routes nor rules choose."""
+        self.known: dict[Deciding, tuple[Route, Stack]] = {}
+        """What requests that were let in found. Whatever is not here is looked up; nothing else depends on it."""
+        domain = ("domain",) if self._asks_domain else ()
+        path = ("raw_path", "path") if self.matches_paths else ()  # as sent too: it tells whether the path is ambiguous
+        self.known_by: Callable[[Request], Deciding] | None = (
+            attrgetter("method", *domain, *path) if (domain or path) and indexes and not self._asks_header else None
+        )
+        """Reads what the choice depends on; None where there is no choice, or more than this decides."""
 
     def find(self, exchange: Exchange) -> Stack:
         """Return the stack of a request and set `exchange.route`."""
         request = exchange.request
-        facts = self._facts(request, "*")
+        facts = self._facts(request, ANY_ROUTE.name)
         if self._route_index is not None:
             number = self._route_index.choose(facts)[0]
             if number >= 0:
@@ -156,6 +169,13 @@ class Stacks:
         choice = self._rule_index.choose(facts) if self._rule_index is not None else ()
         stack = self._cache.get(choice)
         return stack if stack is not None else self._compile(choice)
+
+    def remember(self, deciding: Deciding, found: tuple[Route, Stack]) -> None:
+        """Spare requests alike the look-up. A flood of others makes it forget, never grow."""
+        if sum(map(len, filter(None, deciding))) <= MAX_KNOWN_LENGTH:
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            self.known[deciding] = found
 
     def _compile(self, choice: tuple[int, ...]) -> Stack:
         plugins = [*self._extra, *(plugin for _, plugin in self.chosen(choice) if plugin)]
@@ -262,15 +282,20 @@ class Snapshot:
         """Establish the facts of the edge and choose the stack; a Refusal when the path itself cannot be trusted."""
         if self.identity_names:
             self.edge.take_identity(exchange, self.consumers)
-        stack = stacks.only
+        request, deciding, refusal = exchange.request, None, None
+        if stacks.known_by is not None:
+            deciding = stacks.known_by(request)
+            known = stacks.known.get(deciding)
+            if known is not None:
+                exchange.route, stack = known
+                return stack, None
         if stacks.matches_paths and self._refuse_ambiguous:
-            request = exchange.request
-            reason = ambiguous(
-                request.raw_path if request.raw_path is not None else request.path.encode("utf-8", "surrogateescape")
-            )
+            raw_path = request.raw_path
+            reason = ambiguous(raw_path if raw_path is not None else request.path.encode("utf-8", "surrogateescape"))
             if reason is not None:
                 exchange.decide("gateway", "refused", reason)
-                if stack is None:
-                    stack = stacks.find(exchange)
-                return stack, Refusal(400, AMBIGUOUS, f"The path is ambiguous: {reason}.")
-        return (stack if stack is not None else stacks.find(exchange)), None
+                refusal = Refusal(400, AMBIGUOUS, f"The path is ambiguous: {reason}.")
+        stack = stacks.only if stacks.only is not None else stacks.find(exchange)
+        if deciding is not None and refusal is None:
+            stacks.remember(deciding, (exchange.route, stack))
+        return stack, refusal

@@ -14,12 +14,12 @@ from aigw_middleware import ConfigError, Gateway, Plugin, PluginConfig, Stage
 from aigw_middleware.exchange import Exchange
 from aigw_middleware.gateway import Core
 from aigw_middleware.hosts.wsgi import WSGIGateway
-from aigw_middleware.testing.asgi_exchange import AsgiExchange, asgi_exchange
+from aigw_middleware.testing.asgi import AsgiExchange, asgi_exchange
 from aigw_middleware.testing.clock import VirtualClock
 from aigw_middleware.testing.http_messages import HeaderPairs
 from aigw_middleware.testing.provider import FakeProvider
 from aigw_middleware.testing.script import Answer, Scripted
-from aigw_middleware.testing.wsgi_exchange import WsgiExchange, wsgi_exchange
+from aigw_middleware.testing.wsgi import WsgiExchange, wsgi_exchange
 
 PATH = "/v1/chat/completions"
 TURNS = 50  # of the event loop, after which everybody waits for the clock

@@ -7,10 +7,10 @@ from typing import Any
 from aigw_middleware import Gateway
 from aigw_middleware.consumers import ANONYMOUS
 from aigw_middleware.hosts.wsgi import WSGIGateway
-from aigw_middleware.testing.asgi_exchange import AsgiExchange, asgi_exchange
+from aigw_middleware.testing.asgi import AsgiExchange, asgi_exchange
 from aigw_middleware.testing.clock import VirtualClock
 from aigw_middleware.testing.http_messages import HeaderPairs
-from aigw_middleware.testing.wsgi_exchange import WsgiExchange, wsgi_exchange
+from aigw_middleware.testing.wsgi import WsgiExchange, wsgi_exchange
 
 
 class Service:

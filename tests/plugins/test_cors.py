@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from aigw_middleware import ConfigError, Cors, Gateway
 from aigw_middleware.plugins.security import cors
 from aigw_middleware.plugins.security.origins import OriginPattern, canonical_origin
-from aigw_middleware.testing.asgi_exchange import AsgiExchange
-from aigw_middleware.testing.wsgi_exchange import WsgiExchange
+from aigw_middleware.testing.asgi import AsgiExchange
+from aigw_middleware.testing.wsgi import WsgiExchange
 from tests.plugins.service import Gated, Service
 
 APP = "https://app.example.com"

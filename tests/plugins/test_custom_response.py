@@ -7,7 +7,7 @@ import yaml
 
 from aigw_middleware import ConfigError, Gateway
 from aigw_middleware.plugins.transport import custom_response
-from aigw_middleware.testing.asgi_exchange import AsgiExchange
+from aigw_middleware.testing.asgi import AsgiExchange
 from tests.plugins.service import Gated, Service
 
 OURS = b"ours"

@@ -13,7 +13,7 @@ from aigw_middleware import INBOUND, OUTBOUND, Channel, Exchange, Finish
 from aigw_middleware.llm.dialects.base import Dialect
 from aigw_middleware.llm.dialects.openai_chat import OpenAIChat
 from aigw_middleware.plugins.ai.data_masking import BLOCKED, AiDataMasking
-from aigw_middleware.testing.asgi_exchange import asgi_exchange
+from aigw_middleware.testing.asgi import asgi_exchange
 from aigw_middleware.testing.clients import client
 from aigw_middleware.testing.script import Answer, CutMidEvent, ToolCall
 from tests.plugins.chat import CUTS, PATH, Chat, events, example, finishes, problems, question, said, spoken

@@ -13,8 +13,8 @@ from aigw_middleware import ConfigError, Gateway
 from aigw_middleware.hosts.wsgi import WSGIGateway
 from aigw_middleware.plugins.traffic import key_rate_limit
 from aigw_middleware.state import Limit, MemoryStore, Store, StoreError, Taken
-from aigw_middleware.testing.asgi_exchange import AsgiExchange, asgi_exchange
-from aigw_middleware.testing.wsgi_exchange import wsgi_exchange
+from aigw_middleware.testing.asgi import AsgiExchange, asgi_exchange
+from aigw_middleware.testing.wsgi import wsgi_exchange
 from tests.plugins.service import Gated, Service
 
 

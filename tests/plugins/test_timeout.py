@@ -8,7 +8,7 @@ import pytest
 
 from aigw_middleware import DeadlineExceeded
 from aigw_middleware.plugins.traffic.timeout import Timeout
-from aigw_middleware.testing.asgi_exchange import asgi_exchange
+from aigw_middleware.testing.asgi import asgi_exchange
 from aigw_middleware.testing.script import Answer
 from tests.plugins.chat import CUTS, PATH, Chat, events, example, finishes, problems, question, said
 

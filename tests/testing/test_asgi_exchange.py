@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aigw_middleware.testing.asgi_exchange import asgi_exchange
+from aigw_middleware.testing.asgi import asgi_exchange
 from aigw_middleware.testing.http_messages import ClientLeftError
 
 MESSAGES: list[Message] = [

@@ -8,7 +8,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from aigw_middleware.testing.asgi_exchange import AsgiExchange, asgi_exchange
+from aigw_middleware.testing.asgi import AsgiExchange, asgi_exchange
 from aigw_middleware.testing.clock import VirtualClock
 from aigw_middleware.testing.provider import FakeProvider
 from aigw_middleware.testing.script import (
@@ -23,7 +23,7 @@ from aigw_middleware.testing.script import (
     RefuseConnection,
     RefusedConnectionError,
 )
-from aigw_middleware.testing.wsgi_exchange import wsgi_exchange
+from aigw_middleware.testing.wsgi import wsgi_exchange
 
 from .sdk import ECHO, MESSAGES, async_sdk, sync_sdk
 

@@ -9,7 +9,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from aigw_middleware.testing.asgi_exchange import AsgiExchange, asgi_exchange
+from aigw_middleware.testing.asgi import AsgiExchange, asgi_exchange
 from aigw_middleware.testing.clock import VirtualClock
 from aigw_middleware.testing.provider import FakeProvider
 from aigw_middleware.testing.provider_hosts import ReceivedRequest

@@ -114,7 +114,10 @@ class MatchIndex:
     def choose(self, facts: Facts) -> tuple[int, ...]:
         """Return for each group the position of its first match that applies, or -1."""
         best = self._default.copy()
-        for node in self._reached(facts):
+        nodes = [self._root]
+        for node in nodes:  # it grows meanwhile
+            for probe in node.probes:
+                probe(facts, nodes)
             for group, position, checks in node.leaf:
                 if position < best[group] or best[group] < 0:
                     for check in checks:

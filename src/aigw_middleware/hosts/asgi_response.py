@@ -6,7 +6,7 @@ out of the application is swallowed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, MutableMapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,12 @@ class Outbox:
     def _application_send(self, message: Message) -> Awaitable[None]:
         kind = message["type"]
         if kind == "http.response.body":
-            return self._pass(message) if self._plain else self._body(message)
+            if self._plain:
+                return self._pass(message)
+            flow = self._flow
+            if flow is None or flow.mode is Mode.PASS or self._stopped or self._dropping:
+                return self._body(message)
+            return self._hold(flow, message) if flow.mode is Mode.HOLD else self._read(flow, message)
         if kind == "http.response.start":
             return self._head(message)
         if self._stopped or self._dropping:
@@ -138,23 +143,24 @@ class Outbox:
         await self.deliver(answer)
         raise _Stopped("the answer was replaced")
 
-    async def _send_start(self) -> None:
-        exchange = self.exchange
-        response = exchange.response
+    def _head_message(self) -> Message:
+        """Return the message that starts the response: the application's own where nothing was changed."""
+        response, message = self.exchange.response, self._start
         assert response is not None
-        message = self._start
-        if (
-            message is None
-            or response.status != message["status"]
-            or ("headers" in response.__dict__ and response.headers.changed)
-        ):
-            message = {
+        headers = response.__dict__.get("headers")
+        if message is None or response.status != message["status"] or (headers is not None and headers.changed):
+            return {
                 **(message or {"type": "http.response.start"}),
                 "status": response.status,
                 "headers": response.headers.raw,
             }
-        elif "headers" in response.__dict__ and type(message.get("headers", ())) not in (list, tuple):
-            message = {**message, "headers": response.headers.raw}  # an iterator that we read is exhausted
+        if headers is not None and type(message.get("headers", ())) not in (list, tuple):
+            return {**message, "headers": headers.raw}  # an iterator that we read is exhausted
+        return message
+
+    async def _send_start(self) -> None:
+        exchange = self.exchange
+        message = self._head_message()
         self._sent_start = True
         await self._guarded(message)
         stream = self._flow is not None and self._flow.mode is Mode.EVENTS and exchange.llm is not None
@@ -173,71 +179,93 @@ class Outbox:
             self._lost(error)
 
     async def _body(self, message: Message) -> None:
+        """A piece of a body that nothing looks at, or that is not wanted any more."""
         if self._dropping:
             return
         if self._stopped:
             raise _Stopped("the answer was replaced")
         exchange = self.exchange
-        flow = self._flow
-        if flow is None and not self._passing:
+        if self._flow is None and not self._passing:
             await self._send(message)  # a body before its start: the server says what is wrong with it
             return
         more = message.get("more_body", False)
         data = message.get("body", b"")
+        self._arrived(data)
+        exchange.bytes_sent += len(data)
+        if self._inbox.gone:
+            await self._guarded(message)
+        else:
+            try:
+                await self._send(message)
+            except OSError as error:
+                self._lost(error)
+        if not more and not self._expects_trailers:
+            self._over = True
+            waiting = self._end("completed")
+            if waiting is not None:
+                await waiting
+        elif more and not self.frames and (exchange.first_byte or not self.stack.watches):
+            self._plain = True
+
+    def _arrived(self, data: bytes) -> None:
         for frame in self.frames:
             if frame.guard is not None:
                 frame.guard.progress()
             if frame.capture:
                 frame.keep(data)
-        if data and not exchange.first_byte and self.stack.watches:
-            exchange.first_byte = exchange.ports.clock.monotonic()
-        if flow is None or flow.mode is Mode.PASS:
-            exchange.bytes_sent += len(data)
-            if self._inbox.gone:
-                await self._guarded(message)
-            else:
-                try:
-                    await self._send(message)
-                except OSError as error:
-                    self._lost(error)
-            if not more and not self._expects_trailers:
-                self._over = True
-                if "meter" in exchange.__dict__ or self._inbox.drains:
-                    await self._finish("completed")
-                else:
-                    complete(self.stack, exchange, "completed")
-            elif more and not self.frames and (exchange.first_byte or not self.stack.watches):
-                self._plain = True
-            return
+        if data and not self.exchange.first_byte and self.stack.watches:
+            self.exchange.first_byte = self.exchange.ports.clock.monotonic()
+
+    async def _read(self, flow: Flow, message: Message) -> None:
+        """A piece of a body that is looked at while it passes: events, or an answer read beside."""
+        more = message.get("more_body", False)
+        data = message.get("body", b"")
+        if self.frames or not self.exchange.first_byte:
+            self._arrived(data)
         out = flow.chunk(data if type(data) is bytes else bytes(data))
-        if flow.overfull:
-            await self._give_up(flow, more)
-            return
         if flow.finished:
             self._stopped = True
             await self._out(out, False)
             await self._finish("completed" if self.exchange.refusal is None else "failed")
             raise _Stopped("a plug-in ended the answer")
+        if not more:
+            flow.end()
+            out += flow.tail()
+            await self._last(message if out is data else {"type": "http.response.body", "body": out})
+            return
+        self.exchange.bytes_sent += len(out)
+        if out is not data:
+            message = {"type": "http.response.body", "body": out, "more_body": True}
+        if self._inbox.gone:
+            await self._guarded(message)
+            return
+        try:
+            await self._send(message)
+        except OSError as error:
+            self._lost(error)
+
+    async def _hold(self, flow: Flow, message: Message) -> None:
+        """A piece of a body that is held until its end, so that hooks see it whole."""
+        more = message.get("more_body", False)
+        data = message.get("body", b"")
+        self._arrived(data)
+        flow.chunk(data if type(data) is bytes else bytes(data))
+        if flow.overfull:
+            await self._give_up(flow, more)
+            return
         if more:
-            if flow.mode is not Mode.HOLD:
-                await self._out(out, True)
             return
         result = flow.end()
         answer = await result if type(result) is CoroutineType else result
         if answer is not None:
             await self._replace(answer)  # type: ignore[arg-type]
-        tail = flow.tail()
-        if flow.mode is Mode.HOLD:
-            if self._expects_trailers:  # a message with a length has no room for them (RFC 9112, section 7.1.2)
-                exchange.response.headers.remove("content-length")  # type: ignore[union-attr]
-            await self._send_start()
-            out = tail if self.exchange.request.method != "HEAD" else b""
-        else:
-            out += tail
-        if out is data:
-            await self._last(message)
-        else:
-            await self._last({"type": "http.response.body", "body": out, "more_body": False})
+        body = flow.tail()
+        if self._expects_trailers:  # a message with a length has no room for them (RFC 9112, section 7.1.2)
+            self.exchange.response.headers.remove("content-length")  # type: ignore[union-attr]
+        if self.exchange.request.method == "HEAD":
+            body = b""
+        await self._send_start()
+        await self._last(message if body is data else {"type": "http.response.body", "body": body})
 
     async def _give_up(self, flow: Flow, more: bool) -> None:
         result = flow.give_up()
@@ -262,7 +290,9 @@ class Outbox:
         await self._guarded(message)
         if not self._expects_trailers:
             self._over = True
-            await self._finish("completed")
+            waiting = self._end("completed")
+            if waiting is not None:
+                await waiting
 
     async def _trailers(self, message: Message) -> None:
         await self._guarded(message)
@@ -369,10 +399,15 @@ class Outbox:
                 await close()
 
     async def _finish(self, outcome: Outcome, *, cancelled: bool = False) -> None:
-        if not self.exchange.ended:
-            if outcome == "completed" and self._inbox.drains:
-                outcome = "aborted"  # read to its end, but nobody was there to hear it
-            await settle_and_complete(self.stack, self.exchange, outcome, cancelled=cancelled)
+        waiting = self._end(outcome, cancelled=cancelled)
+        if waiting is not None:
+            await waiting
+
+    def _end(self, outcome: Outcome, *, cancelled: bool = False) -> Coroutine[Any, Any, None] | None:
+        """End the exchange; returns what is still to be awaited for it, None when nothing is."""
+        if outcome == "completed" and self._inbox.drains:
+            outcome = "aborted"  # read to its end, but nobody was there to hear it
+        return settle_and_complete(self.stack, self.exchange, outcome, cancelled=cancelled)
 
 
 async def turn_down(stack: Stack, exchange: Exchange, refusal: Refusal, send: Callable[[Any], Awaitable[None]]) -> None:

@@ -405,7 +405,9 @@ class Pulling:
 
     async def _end(self, outcome: Outcome, *, cancelled: bool = False) -> None:
         if not self.exchange.ended and not (self._chain is not None and _running(self._chain)):
-            await settle_and_complete(self.stack, self.exchange, outcome, cancelled=cancelled)
+            waiting = settle_and_complete(self.stack, self.exchange, outcome, cancelled=cancelled)
+            if waiting is not None:
+                await waiting
 
     # ------------------------------------------------------------------ deadlines
 

@@ -7,32 +7,31 @@ result is that of filtering the whole text, for every way the provider cut it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..exchange import Finish, Refusal
-from .dialects.base import Piece, Slot
+from .dialects.base import Dialect, Piece, Place
 from .sse import Event
 
 if TYPE_CHECKING:
-    from ..exchange import Exchange
+    from ..exchange import Exchange, Response
 
 TextHook = Callable[..., Any]
 
 MAX_HELD = 65_536  # characters that one hook may hold back of one channel; beyond it the hook has failed
 
 
-class Channel:
+class Channel(msgspec.Struct, eq=False, gc=False):
     """One stream of text of an answer. `final`: nothing follows on it."""
 
-    __slots__ = ("final", "index", "kind", "part")
-
-    def __init__(self, index: int, kind: str, part: int, final: bool) -> None:
-        self.index = index
-        self.kind = kind
-        """`content`, `reasoning`, `refusal`, `transcript` or `tool_arguments`."""
-        self.part = part
-        self.final = final
+    index: int
+    kind: str
+    """`content`, `reasoning`, `refusal`, `transcript` or `tool_arguments`."""
+    part: int
+    final: bool
 
     def __repr__(self) -> str:
         return f"<Channel {self.index} {self.kind} {self.part}{' final' if self.final else ''}>"
@@ -135,29 +134,38 @@ class WholeText:
         call, response = exchange.llm, exchange.response
         if call is None or response is None:
             return
-        dialect = call.dialect
-        stopped: Finish | None = None
-        for slot in list(dialect.answer_texts(response.json)):
-            if stopped is not None:
-                self._write(exchange, slot, "")
-                dialect.finish_answer(response.json, slot.index, stopped.reason)
+        changed: dict[Place, str] = {}
+        for piece in call.said(response).pieces:
+            result = self.hook(exchange, piece.text, Channel(piece.index, piece.kind, piece.part, True))
+            if result is None:
                 continue
-            text = slot.text
-            result = self.hook(exchange, text, Channel(slot.index, slot.kind, slot.part, True))
-            if isinstance(result, Finish):
-                stopped = result
-                self._write(exchange, slot, result.text)
-                dialect.finish_answer(response.json, slot.index, result.reason)
-            elif result is not None:
-                if type(result) is tuple:
-                    if result[1]:
-                        raise TypeError("on_text held text back on a channel that is final")
-                    result = result[0]
-                if result != text:
-                    self._write(exchange, slot, result)
+            if type(result) is Finish:
+                _write(call.dialect, response, changed, (piece.place, result))
+                return
+            if type(result) is tuple:
+                if result[1]:
+                    raise TypeError("on_text held text back on a channel that is final")
+                result = result[0]
+            if result != piece.text:
+                changed[piece.place] = result + ""
+        if changed:
+            _write(call.dialect, response, changed, None)
 
-    @staticmethod
-    def _write(exchange: Exchange, slot: Slot, text: str) -> None:
-        assert exchange.response is not None
-        exchange.response.edit()
-        slot.container[slot.key] = text
+
+def _write(
+    dialect: Dialect, response: Response, changed: Mapping[Place, str], stopped: tuple[Place, Finish] | None
+) -> None:
+    """Put changed texts into a whole answer; behind the one where a hook stopped nothing is said any more."""
+    body = response.edit()
+    over: Finish | None = None
+    for slot in list(dialect.answer_texts(body)):
+        place = slot.place
+        if stopped is not None and place == stopped[0]:
+            over = stopped[1]
+            slot.container[slot.key] = over.text
+        elif over is not None:
+            slot.container[slot.key] = ""
+        elif place in changed:
+            slot.container[slot.key] = changed[place]
+        if over is not None:
+            dialect.finish_answer(body, slot.index, over.reason)

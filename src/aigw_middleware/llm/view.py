@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from .dialects import DIALECTS, Dialect, Slot
 
 if TYPE_CHECKING:
-    from ..exchange import Exchange, Request
+    from ..exchange import Exchange, Request, Response
+    from .dialects.base import Delta
 
 
 class Uncovered(Exception):
@@ -18,12 +19,15 @@ class Uncovered(Exception):
 class LlmCall:
     """The LLM call of an exchange. Reading its body raises InvalidJSON, its texts Uncovered."""
 
-    __slots__ = ("_reason", "asked_for_usage", "dialect", "request")
+    __slots__ = ("_answer", "_answer_of", "_coding", "_reason", "asked_for_usage", "dialect", "request")
 
     def __init__(self, request: Request, dialect: Dialect) -> None:
         self.request = request
         self.dialect = dialect
         self._reason: str | None = None
+        self._coding: bool | None = None
+        self._answer: Delta | None = None
+        self._answer_of: Response | None = None
         self.asked_for_usage = False
         """Whether usage was asked for on the caller's behalf, so that its event is taken out of the stream again."""
 
@@ -36,11 +40,10 @@ class LlmCall:
     def uncovered(self) -> str:
         """Why the request cannot be read; empty when it can."""
         if self._reason is None:
-            coding = self.request.headers.get_bytes(b"content-encoding")
-            if coding is not None and coding.strip().lower() != b"identity":
+            if not self.request.loaded:
+                return "the request body was not loaded"
+            if self._coded:
                 self._reason = "the request body has a content coding"
-            elif not self.request.loaded:
-                self._reason = "the request body was not loaded"
             else:
                 self._reason = self.dialect.readable(self.body)
         return self._reason
@@ -57,7 +60,10 @@ class LlmCall:
 
     @property
     def _coded(self) -> bool:
-        return self.request.headers.get_bytes(b"content-encoding") is not None
+        if self._coding is None:
+            coding = self.request.headers.get_bytes(b"content-encoding")
+            self._coding = coding is not None and coding.strip().lower() != b"identity"
+        return self._coding
 
     @property
     def streams(self) -> bool:
@@ -69,6 +75,15 @@ class LlmCall:
         if self.uncovered:
             raise Uncovered(self.uncovered)
         return self.dialect.texts(self.body)
+
+    def said(self, response: Response) -> Delta:
+        """Return what a whole answer carries, as it stands now. Raises InvalidJSON."""
+        if response.edited:
+            return self.dialect.answered(response.json)
+        if self._answer is None or self._answer_of is not response:
+            self._answer = self.dialect.read_answer(response.body)
+            self._answer_of = response
+        return self._answer
 
     def replace(self, slot: Slot, text: str) -> None:
         """Put another text in a place of the request."""
@@ -102,20 +117,21 @@ def recognise(exchange: Exchange) -> LlmCall | None:
 def body_loaded(exchange: Exchange, data: bytes) -> None:
     """Take the request's body, and recognise the LLM call that only its body tells of."""
     exchange.request.load(data)
-    exchange.llm = recognise(exchange)
+    if exchange.llm is None:
+        exchange.llm = recognise(exchange)
     if "meter" in exchange.__dict__:
         exchange.meter.call = exchange.llm
 
 
 def may_be_llm(exchange: Exchange) -> bool:
-    """Whether the body could make this exchange an LLM call, told without reading it."""
+    """Whether the exchange is an LLM call, or its body could make it one; told without reading it."""
+    if exchange.llm is not None:
+        return True
     request = exchange.request
-    if request.method != "POST" or exchange.route.llm == "none":
-        return False
     return (
-        exchange.route.llm != "auto"
-        or exchange.snapshot.dialects.of_path(request.path) is not None
-        or is_json(request.headers.get_bytes(b"content-type"))
+        exchange.route.llm == "auto"
+        and request.method == "POST"
+        and is_json(request.headers.get_bytes(b"content-type"))
     )
 
 

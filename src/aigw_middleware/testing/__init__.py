@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .asgi_exchange import AsgiExchange as AsgiExchange
-    from .asgi_exchange import asgi_exchange as asgi_exchange
+    from .asgi import AsgiExchange as AsgiExchange
+    from .asgi import asgi_exchange as asgi_exchange
     from .clients import AsgiTransport as AsgiTransport
     from .clients import WsgiTransport as WsgiTransport
     from .clients import client as client
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from .script import RefuseConnection as RefuseConnection
     from .script import ToolCall as ToolCall
     from .script import Usage as Usage
-    from .wsgi_exchange import WsgiExchange as WsgiExchange
-    from .wsgi_exchange import wsgi_exchange as wsgi_exchange
+    from .wsgi import WsgiExchange as WsgiExchange
+    from .wsgi import wsgi_exchange as wsgi_exchange
 
 _EXPORTS = {
-    "asgi_exchange": ("AsgiExchange", "asgi_exchange"),
+    "asgi": ("AsgiExchange", "asgi_exchange"),
     "clients": ("AsgiTransport", "WsgiTransport", "client", "wsgi_client"),
     "clock": ("VirtualClock",),
     "matrix": ("Script", "Scripted", "Transcript", "assert_same", "run_everywhere"),
@@ -47,7 +47,7 @@ _EXPORTS = {
         "ToolCall",
         "Usage",
     ),
-    "wsgi_exchange": ("WsgiExchange", "wsgi_exchange"),
+    "wsgi": ("WsgiExchange", "wsgi_exchange"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -59,10 +59,8 @@ def __getattr__(name: str) -> Any:
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = import_module(f"{__name__}.{module}")
-    # All its names at once: a module may be named like what it exports, and importing it binds that name to the module.
-    globals().update({exported: getattr(found, exported) for exported in _EXPORTS[module]})
-    return globals()[name]
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
+import msgspec
+
+from ... import json as strict_json
 from ..sse import Event
 from ..usage import Usage
 
+Place: TypeAlias = tuple[int, str, int]
+"""Choice, kind and part of a text of an answer."""
 
-class Slot:
+class Slot(msgspec.Struct, eq=False, gc=False):
     """One text inside a request or a whole answer, and the place it stands in.
 
     `kind`: `system`, `content`, `reasoning`, `refusal`, `name`, `tool_arguments`, `tool_result`, `tool_definition`,
@@ -18,61 +23,61 @@ class Slot:
     `part` tells texts of one kind and index apart (part of a list, tool call).
     """
 
-    __slots__ = ("container", "index", "key", "kind", "part", "role")
-
-    def __init__(self, container: Any, key: Any, kind: str, index: int, role: str = "", part: int = 0) -> None:
-        self.container = container
-        self.key = key
-        self.kind = kind
-        self.index = index
-        self.role = role
-        self.part = part
+    container: Any
+    key: Any
+    kind: str
+    index: int
+    role: str = ""
+    part: int = 0
 
     @property
     def text(self) -> str:
         """The text as it stands."""
         return self.container[self.key]  # type: ignore[no-any-return]
 
+    @property
+    def place(self) -> Place:
+        """Which of the answer's texts it is."""
+        return self.index, self.kind, self.part
 
-class Piece:
-    """One piece of text in a stream event: the same coordinates as a Slot, and the text."""
-
-    __slots__ = ("index", "kind", "part", "text")
-
-    def __init__(self, index: int, kind: str, part: int, text: str) -> None:
-        self.index = index
-        self.kind = kind
-        self.part = part
-        self.text = text
+    def __repr__(self) -> str:
+        return f"<Slot {self.index} {self.kind} {self.part}>"
 
 
-class Delta:
-    """What a stream event carries, read without building the whole object."""
+class Piece(msgspec.Struct, eq=False, gc=False):
+    """A text of an answer, or a piece of one in a stream event: the same coordinates as a Slot, and the text."""
 
-    __slots__ = ("calls", "error", "finished", "identifier", "model", "pieces", "usage", "usage_only")
+    index: int
+    kind: str
+    part: int
+    text: str
 
-    def __init__(
-        self,
-        pieces: Sequence[Piece],
-        finished: Sequence[int],
-        usage: Usage | None,
-        model: str | None,
-        error: bool = False,
-        usage_only: bool = False,
-        identifier: str | None = None,
-        calls: Sequence[tuple[int, int, str, str]] = (),
-    ) -> None:
-        self.pieces = pieces
-        self.finished = finished
-        """Indexes of the choices that this event ends."""
-        self.usage = usage
-        self.model = model
-        self.error = error
-        self.identifier = identifier
-        self.calls = calls
-        """Tool calls that begin: `(choice, part, id, name)`."""
-        self.usage_only = usage_only
-        """Carries usage and nothing else: the event that a stream has only because usage was asked for."""
+    @property
+    def place(self) -> Place:
+        """Which of the answer's texts it is, or belongs to."""
+        return self.index, self.kind, self.part
+
+    def __repr__(self) -> str:
+        return f"<Piece {self.index} {self.kind} {self.part}>"
+
+
+class Delta(msgspec.Struct, eq=False, gc=False):
+    """What a stream event or a whole answer carries, read without building the whole object."""
+
+    pieces: Sequence[Piece]
+    finished: Sequence[int]
+    """Indexes of the choices that this event ends."""
+    usage: Usage | None
+    model: str | None
+    error: bool = False
+    usage_only: bool = False
+    """Carries usage and nothing else: the event that a stream has only because usage was asked for."""
+    identifier: str | None = None
+    calls: Sequence[tuple[int, int, str, str]] = ()
+    """Tool calls that begin: `(choice, part, id, name)`."""
+
+    def __repr__(self) -> str:
+        return f"<Delta {list(self.pieces)}>"
 
 
 class Dialect:
@@ -121,6 +126,24 @@ class Dialect:
     def answer_calls(self, body: Any) -> Iterator[tuple[int, int, str, str]]:
         """Yield the tool calls of a whole answer: `(choice, part, id, name)`."""
         yield from ()
+
+    def read_answer(self, data: bytes) -> Delta:
+        """Return what a whole answer carries. Raises InvalidJSON."""
+        return self.answered(strict_json.decode(data))
+
+    def answered(self, body: Any) -> Delta:
+        """Return what a whole answer carries that was decoded before."""
+        known = body if isinstance(body, dict) else {}
+        identifier = known.get("id")
+        return Delta(
+            [Piece(*slot.place, slot.text) for slot in self.answer_texts(body)],
+            (),
+            self.usage(body),
+            self.model(body),
+            error=known.get("error") not in (None, ""),
+            identifier=identifier if isinstance(identifier, str) else "",
+            calls=list(self.answer_calls(body)),
+        )
 
     def usage(self, body: Any) -> Usage | None:
         """Return the usage that a whole answer reports."""

@@ -68,6 +68,35 @@ class _Chunk(msgspec.Struct):
     id: str | None = None
 
 
+class _Part(msgspec.Struct):
+    text: str | None = None
+
+
+class _Message(_Delta):
+    content: str | list[_Part] | None = None  # type: ignore[assignment]
+
+
+class _AnswerChoice(msgspec.Struct):
+    message: _Message | None = None
+    index: int | None = None
+
+
+class _Counts(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: dict[str, Any] | None = None
+    completion_tokens_details: dict[str, Any] | None = None
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_AnswerChoice] | None = None
+    usage: _Counts | None = None
+    error: msgspec.Raw = _ABSENT
+    model: str | None = None
+    id: str | None = None
+
+
 class _TextDelta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
@@ -92,6 +121,7 @@ class _TextChunk(msgspec.Struct, gc=False):
 
 _read_text = msgspec.json.Decoder(_TextChunk).decode
 _read_chunk = msgspec.json.Decoder(_Chunk).decode
+_read_answer = msgspec.json.Decoder(_Answer).decode
 _NOTHING = Delta((), (), None, None)
 
 
@@ -219,6 +249,28 @@ class OpenAIChat(Dialect):
     def usage(self, body: Any) -> Usage | None:
         return _usage(body.get("usage")) if isinstance(body, dict) else None
 
+    def read_answer(self, data: bytes) -> Delta:
+        try:
+            answer = _read_answer(data)
+        except (ValueError, RecursionError):  # of unusual types, or no JSON: what can be read of it is
+            return super().read_answer(data)
+        pieces: list[Piece] = []
+        calls: list[tuple[int, int, str, str]] = []
+        for position, choice in enumerate(answer.choices or ()):
+            if choice.message is not None:
+                index = position if choice.index is None else choice.index
+                _read_said(index, choice.message, pieces, calls, whole=True)
+        counts = answer.usage
+        return Delta(
+            pieces,
+            (),
+            _counted(counts) if counts is not None else None,
+            answer.model,
+            error=answer.error is not _ABSENT and bytes(answer.error) not in (b"null", b'""'),
+            identifier=answer.id,
+            calls=calls,
+        )
+
     def finish_answer(self, body: Any, index: int, reason: str) -> None:
         for position, choice in enumerate(_dicts(body.get("choices"))):
             if choice.get("index", position) == index:
@@ -238,27 +290,8 @@ class OpenAIChat(Dialect):
         finished: list[int] = []
         calls: list[tuple[int, int, str, str]] = []
         for choice in chunk.choices or ():
-            delta = choice.delta
-            if delta is not None:
-                if delta.content:
-                    pieces.append(Piece(choice.index, "content", 0, delta.content))
-                if delta.reasoning_content:
-                    pieces.append(Piece(choice.index, "reasoning", 0, delta.reasoning_content))
-                if delta.reasoning:
-                    pieces.append(Piece(choice.index, "reasoning", 1, delta.reasoning))
-                if delta.audio is not None and delta.audio.transcript:
-                    pieces.append(Piece(choice.index, "transcript", 0, delta.audio.transcript))
-                if delta.function_call is not None and delta.function_call.arguments:
-                    pieces.append(Piece(choice.index, "tool_arguments", _LEGACY, delta.function_call.arguments))
-                if delta.refusal:
-                    pieces.append(Piece(choice.index, "refusal", 0, delta.refusal))
-                for call in delta.tool_calls or ():
-                    if call.function is not None and call.function.name:
-                        calls.append((choice.index, _TOOL + call.index, call.id or "", call.function.name))
-                    if call.function is not None and call.function.arguments:
-                        pieces.append(
-                            Piece(choice.index, "tool_arguments", _TOOL + call.index, call.function.arguments)
-                        )
+            if choice.delta is not None:
+                _read_said(choice.index, choice.delta, pieces, calls)
             if choice.finish_reason:
                 finished.append(choice.index)
         usage = None
@@ -364,19 +397,70 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def _read_said(
+    index: int,
+    said: _Delta | _Message,
+    pieces: list[Piece],
+    calls: list[tuple[int, int, str, str]],
+    *,
+    whole: bool = False,
+) -> None:
+    """Collect the texts of one choice's delta or message; tool calls of a whole message are numbered by their place."""
+    content = said.content
+    if content:
+        if type(content) is str:
+            pieces.append(Piece(index, "content", 0, content))
+        else:
+            pieces += [Piece(index, "content", part, text.text) for part, text in enumerate(content) if text.text]
+    if said.reasoning_content:
+        pieces.append(Piece(index, "reasoning", 0, said.reasoning_content))
+    if said.reasoning:
+        pieces.append(Piece(index, "reasoning", 1, said.reasoning))
+    if said.refusal:
+        pieces.append(Piece(index, "refusal", 0, said.refusal))
+    if said.audio is not None and said.audio.transcript:
+        pieces.append(Piece(index, "transcript", 0, said.audio.transcript))
+    if said.function_call is not None and said.function_call.arguments:
+        pieces.append(Piece(index, "tool_arguments", _LEGACY, said.function_call.arguments))
+    if said.tool_calls:
+        for number, call in enumerate(said.tool_calls):
+            function = call.function
+            if function is None:
+                continue
+            part = _TOOL + (number if whole else call.index)
+            if function.name:
+                calls.append((index, part, call.id or "", function.name))
+            if function.arguments:
+                pieces.append(Piece(index, "tool_arguments", part, function.arguments))
+
+
 def _usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     prompt, completion = value.get("prompt_tokens_details"), value.get("completion_tokens_details")
     total = value.get("total_tokens")
+    return _counted(
+        _Counts(
+            count(value.get("prompt_tokens")),
+            count(value.get("completion_tokens")),
+            count(total) if total is not None else None,
+            prompt if isinstance(prompt, dict) else None,
+            completion if isinstance(completion, dict) else None,
+        )
+    )
+
+
+def _counted(counts: _Counts) -> Usage:
+    prompt, completion, total = counts.prompt_tokens_details, counts.completion_tokens_details, counts.total_tokens
     return Usage(
-        count(value.get("prompt_tokens")),
-        count(value.get("completion_tokens")),
+        count(counts.prompt_tokens),
+        count(counts.completion_tokens),
         count(total) if total is not None else None,
-        cached_tokens=count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else 0,
-        reasoning_tokens=count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else 0,
-        input_details=prompt if isinstance(prompt, dict) else None,
-        output_details=completion if isinstance(completion, dict) else None,
+        count(prompt.get("cached_tokens")) if prompt is not None else 0,
+        count(completion.get("reasoning_tokens")) if completion is not None else 0,
+        "provider",
+        prompt,
+        completion,
     )
 
 

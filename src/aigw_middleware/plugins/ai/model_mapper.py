@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import field_validator
 
 from ...exchange import Exchange
-from ...headers import Headers, InvalidHeader
+from ...headers import Headers, InvalidHeader, header_name, header_value
 from ...llm.view import Uncovered, is_json
 from ...plugin import Field, Plugin, PluginConfig, Stage
 
@@ -85,7 +85,7 @@ class ModelMapper(Plugin[ModelMapperConfig]):
         self._prefixes = {name[:-1]: target for name, target in mapping.items() if name.endswith("*")}
         self._lengths = sorted({len(prefix) for prefix in self._prefixes}, reverse=True)
         self._suffixes = tuple("" if suffix == "*" else suffix for suffix in config.enable_on_path_suffix)
-        self._header = config.model_to_header
+        self._header = header_name(config.model_to_header) if config.model_to_header else b""
 
     def wants_body(self, exchange: Exchange) -> bool:
         request = exchange.request
@@ -97,9 +97,10 @@ class ModelMapper(Plugin[ModelMapperConfig]):
             return
         if request.headers.get_bytes(b"content-encoding") not in (None, b"identity"):
             raise Uncovered("the request body has a content coding")
-        if type(request.json) is not dict:
+        body = request.json
+        if type(body) is not dict:
             return
-        asked = self._holder(request.json).get(self._key)
+        asked = self._holder(body).get(self._key)
         model = asked if isinstance(asked, str) else ""
         target = self._target(model)
         if target and target != model:
@@ -135,8 +136,8 @@ class ModelMapper(Plugin[ModelMapperConfig]):
         headers = exchange.request.headers
         try:
             if model:
-                headers.set(self._header, model.encode("utf-8", "surrogateescape"))
+                headers.set_trusted(self._header, header_value(model.encode("utf-8", "surrogateescape")))
                 return
         except InvalidHeader:
-            exchange.decide(self, "skipped", f"the model is no value for header {self._header}")
-        headers.remove(self._header)  # what a caller put there is not ours
+            exchange.decide(self, "skipped", f"the model is no value for header {self.config.model_to_header}")
+        headers.remove_all((self._header,))  # what a caller put there is not ours

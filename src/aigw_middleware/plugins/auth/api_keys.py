@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -23,6 +24,8 @@ from ...headers import header_name
 
 MIN_KEY_LENGTH = 16
 """Characters; a shorter key can be guessed, and is warned about."""
+CACHED_CONSUMERS = 4_096
+"""How many consumers of which only the name is kept stay made after they called."""
 KEYRING_LABEL = "key-auth"
 """What the key of `hmac-sha256:` digests is derived for."""
 ORIGINAL_AUTHORIZATION = b"x-hi-original-auth"
@@ -32,8 +35,8 @@ _DIGEST = re.compile(r"(sha256|hmac-sha256):([0-9a-fA-F]{64})\Z")
 
 Place: TypeAlias = tuple[int, bytes]
 """HEADER, QUERY or COOKIE, and a name."""
-Table: TypeAlias = dict[bytes, Consumer]
-"""Consumers by the digests of their keys."""
+Table: TypeAlias = dict[bytes, "Consumer | str"]
+"""Whose keys have these digests: consumers, or only their names when nothing else is known of them."""
 
 
 class ApiKey:
@@ -118,20 +121,22 @@ class KeyIndex:
     `problems` lists what is wrong, naming consumers and no key; `weak` the names of consumers with short keys.
     """
 
-    def __init__(self, entries: Iterable[tuple[Consumer, ApiKey, tuple[Place, ...]]], keyring: Keyring) -> None:
+    def __init__(self, entries: Iterable[tuple[Consumer | str, ApiKey, tuple[Place, ...]]], keyring: Keyring) -> None:
         self.problems: list[Problem] = []
         self.weak: dict[str, None] = {}
+        self._called = lru_cache(CACHED_CONSUMERS)(Consumer)
         tables: dict[tuple[Place, ...], Table] = {}  # one for all consumers whose keys stand in the same places
-        owners: dict[bytes, Consumer] = {}
         keyed = False
         for consumer, key, places in entries:
-            owner = owners.setdefault(key.digest, consumer)
-            if owner.name != consumer.name:
-                self._problem(f"consumers {owner.name!r} and {consumer.name!r} have the same credential")
-            tables.setdefault(places, {})[key.digest] = consumer
+            self._claim(tables.setdefault(places, {}), key.digest, consumer)
             keyed = keyed or key.keyed
             if key.short:
-                self.weak[consumer.name] = None
+                self.weak[_name(consumer)] = None
+        if len(tables) > 1:
+            owners: Table = {}
+            for table in tables.values():
+                for digest, consumer in table.items():
+                    self._claim(owners, digest, consumer)
         if keyed and keyring.random:
             self._problem("`hmac-sha256:` credentials need the secret they were made with", "secret: env:AIGW_SECRET")
         self._hmac_keys = tuple(keyring.keys(KEYRING_LABEL)) if keyed else ()
@@ -144,6 +149,11 @@ class KeyIndex:
         self.places = tuple((kind, name, tuple(found[kind, name])) for kind, name in ordered)
         """`(kind, name, tables)` of each place, in the order in which it is looked."""
 
+    def _claim(self, table: Table, digest: bytes, consumer: Consumer | str) -> None:
+        owner = table.setdefault(digest, consumer)
+        if owner is not consumer and _name(owner) != _name(consumer):
+            self._problem(f"consumers {_name(owner)!r} and {_name(consumer)!r} have the same credential")
+
     def _problem(self, message: str, hint: str = "") -> None:
         self.problems.append(Problem("", message, hint))
 
@@ -155,14 +165,20 @@ class KeyIndex:
                 return consumer
         digest = sha256(value).digest()
         for table in tables:
-            if digest in table:
-                return table[digest]
+            found = table.get(digest)
+            if found is not None:
+                return self._called(found) if isinstance(found, str) else found
         for key in self._hmac_keys:
             digest = hmac.digest(key, value, "sha256")
             for table in tables:
-                if digest in table:
-                    return table[digest]
+                found = table.get(digest)
+                if found is not None:
+                    return self._called(found) if isinstance(found, str) else found
         return None
+
+
+def _name(consumer: Consumer | str) -> str:
+    return consumer if isinstance(consumer, str) else consumer.name
 
 
 def outside_headers(request: Request, kind: int, name: bytes) -> bytes | None:

@@ -27,13 +27,11 @@ from ...config.models import Names
 from ...consumers import ANONYMOUS, Consumer
 from ...errors import ConfigError, Problem
 from ...exchange import Exchange, Refusal
-from ...headers import header_value
-from ...plugin import INBOUND, Field, Plugin, PluginConfig, Stage
+from ...plugin import INBOUND, Field, Plugin, Stage
 from .api_keys import (
     HEADER,
     MIN_KEY_LENGTH,
     ApiKey,
-    KeyField,
     KeyFields,
     KeyIndex,
     Place,
@@ -41,6 +39,7 @@ from .api_keys import (
     outside_headers,
     places_of,
 )
+from .key_consumers import KeyConsumer, KeyConsumers, PackedConsumers
 from .policy import AuthConfig, AuthPolicy, challenge
 
 logger = logging.getLogger("aigw_middleware")
@@ -50,29 +49,10 @@ _NOT_ALLOWED = "Request denied by Key Auth check. Unauthorized consumer"
 _UPSTREAM = ("", b"")  # the compatible gateways send no body: they tell the reason to their own log only
 
 
-class KeyConsumer(PluginConfig):
-    """A caller and its keys; a declared consumer of the same name gets them in addition to its own."""
-
-    name: str = Field(min_length=1, max_length=256, description="Name of the consumer; what the service is told.")
-    credential: KeyField | None = Field(None, description="Its key, `env:NAME`, `file:path`, or a digest of it.")
-    credentials: KeyFields = Field((), description="Several keys, instead of `credential`.")
-    keys: Names = Field((), description="Names to look for its key under, instead of the plug-in's `keys`.")
-    in_query: bool | None = Field(None, description="Whether its key may stand in the query; unset: as for all.")
-    in_header: bool | None = Field(None, description="Whether its key may stand in a header; unset: as for all.")
-    in_cookie: bool | None = Field(None, description="Whether its key may stand in a cookie; unset: as for all.")
-
-    @model_validator(mode="after")
-    def _complete(self) -> KeyConsumer:
-        if (self.credential is not None) == bool(self.credentials):
-            raise ValueError(f"consumer {self.name!r} should have either `credential` or `credentials`")
-        header_value(self.name.encode())
-        return self
-
-
 class KeyAuthConfig(AuthConfig):
     """Who has which key, and where a key stands."""
 
-    consumers: tuple[KeyConsumer, ...] = Field((), description="Callers and their keys.")
+    consumers: KeyConsumers = Field((), description="Callers and their keys.")
     credentials: KeyFields = Field(
         (), description="Instead of `consumers`: keys that let in whoever has one, without a name."
     )
@@ -90,9 +70,12 @@ class KeyAuthConfig(AuthConfig):
     def _findable(self) -> KeyAuthConfig:
         if self.consumers and self.credentials:
             raise ValueError("should have either `consumers` or `credentials`; in a rule, set the other one to []")
-        if not self.keys and not (self.consumers and all(consumer.keys for consumer in self.consumers)):
+        consumers = PackedConsumers.of(self.consumers)
+        special = list(consumers.models())  # the others have no places of their own
+        own = bool(special) and len(special) == len(consumers) and all(consumer.keys for consumer in special)
+        if not self.keys and not own:
             raise ValueError("`keys` is required, for example [x-api-key], unless every consumer has its own")
-        for consumer in (None, *self.consumers):
+        for consumer in (None, *special):
             if not self.places(consumer) and (consumer is not None or self.keys):
                 raise ValueError("one of `in_header`, `in_query` and `in_cookie` should be true")
         return self
@@ -171,21 +154,24 @@ class KeyAuth(Plugin[KeyAuthConfig]):
             return self._invalid if presented else self._missing
         return None if self._policy.allows(exchange.consumer) else self._not_allowed
 
-    def _entries(self, problems: list[Problem]) -> Iterator[tuple[Consumer, ApiKey, tuple[Place, ...]]]:
-        """Yield every key with its owner and its places."""
+    def _entries(self, problems: list[Problem]) -> Iterator[tuple[Consumer | str, ApiKey, tuple[Place, ...]]]:
+        """Yield every key with its owner, by name alone unless it is declared, and its places."""
         config, declared = self.config, self.context.consumers
+        common = config.places()
         for key in config.credentials:
-            yield ANONYMOUS, key, config.places()
-        for inline in config.consumers:
-            consumer = declared.get(inline.name) or Consumer(inline.name)
-            for key in (inline.credential,) if inline.credential is not None else inline.credentials:
-                yield consumer, key, config.places(inline)
-            for key in self._declared(consumer, problems):
-                yield consumer, key, config.places(inline)
+            yield ANONYMOUS, key, common
+        for name, kept in PackedConsumers.of(config.consumers).packed():
+            owner = declared.get(name)
+            places = common if isinstance(kept, bytes) else config.places(kept)
+            for key in (ApiKey(kept),) if isinstance(kept, bytes) else kept.all_keys:
+                yield owner or name, key, places
+            if owner is not None:
+                for key in self._declared(owner, problems):
+                    yield owner, key, places
         if not config.credentials and not config.consumers:
             for consumer in declared.having(self.name):
                 for key in self._declared(consumer, problems):
-                    yield consumer, key, config.places()
+                    yield consumer, key, common
 
     def _declared(self, consumer: Consumer, problems: list[Problem]) -> Iterator[ApiKey]:
         given: Any = listed(consumer.credentials.get(self.name, ()))

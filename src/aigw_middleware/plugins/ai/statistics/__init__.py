@@ -36,6 +36,7 @@ from .values import Joined, Read, answer_reader, cut, cut_end, plain, request_re
 if TYPE_CHECKING:
     from ....exchange import Exchange
     from ....llm.sse import Event
+    from ....llm.usage import Usage
 
 __all__ = ["AiStatistics", "AiStatisticsConfig", "Attribute", "Counters", "Labels"]
 
@@ -43,6 +44,8 @@ SESSION_HEADERS = ("x-openclaw-session-key", "x-clawdbot-session-key", "x-moltbo
 PRODUCED = frozenset({"answer", "reasoning", "tool_calls"})  # attributes made of the text that the provider produced
 NO_MODEL = "-"
 NO_CONSUMER = "none"
+
+_NOTHING_SEEN: Mapping[Any, Any] = {}
 
 _log = logging.getLogger("aigw_middleware.ai_log")
 
@@ -99,7 +102,8 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
         call = exchange.llm
         if call is None or not self._concerns(exchange):
             return
-        seen = exchange.local[self] = _Seen(call.model, turns(call) if call.covered else 0)
+        rounds = turns(call) if call.covered and _log.isEnabledFor(logging.INFO) else 0
+        seen = exchange.local[self] = _Seen(call.model, rounds)
         if self._keeps_text:
             exchange.meter.keep_text = max(exchange.meter.keep_text, self._limit + 1)
         for number, read in self._at_request:
@@ -124,20 +128,21 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
                 seen.joined[number].add(value)
 
     def on_complete(self, exchange: Exchange) -> None:
-        if not self._concerns(exchange) or not self._is_recorded_type(exchange):
-            return
         if exchange.llm is None and not self.config.disable_openai_usage:
             return
-        seen = exchange.__dict__.get("local", {}).get(self) or _Seen("", 0)
-        tokens = self._tokens(exchange)
-        self._count(exchange, seen, tokens)
+        if not self._concerns(exchange) or not self._is_recorded_type(exchange):
+            return
+        seen = exchange.__dict__.get("local", _NOTHING_SEEN).get(self) or _Seen("", 0)
+        self._count(exchange, seen)
         logs = _log.isEnabledFor(logging.INFO)
-        values = self._values(exchange, seen) if logs or self._spans else []
+        if not logs and not self._spans:
+            return
+        values = self._values(exchange, seen)
         for attribute, value in values:
             if attribute.apply_to_span:
                 exchange.attributes[f"trace_span_tag.{attribute.trace_span_key or attribute.key}"] = value
         if logs:
-            line = _Line(self._fields(exchange, seen, tokens))
+            line = _Line(self._fields(exchange, seen))
             beside: dict[str, Any] = {}
             for attribute, value in values:
                 if attribute.apply_to_log:
@@ -175,10 +180,11 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
                 chosen[attribute.key] = (attribute, attribute.default_value)
         return list(chosen.values())
 
-    def _fields(self, exchange: Exchange, seen: _Seen, tokens: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _fields(self, exchange: Exchange, seen: _Seen) -> Mapping[str, Any]:
         """Return the fields that every record has, under the names of the compatible gateways where they have one."""
         response, meter, route = exchange.response, exchange.meter, exchange.route.name
         parts = route.split("@")
+        usage = self._usage(exchange)
         fields = {
             "api": "@".join(parts[:3]) if len(parts) >= 3 else None,
             "route": route,
@@ -191,7 +197,10 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
             "status": response.status if response is not None else None,
             "outcome": exchange.outcome,
             "answered_by": exchange.answered_by or None,
-            **tokens,
+            "input_token": usage.input_tokens if usage is not None else None,
+            "output_token": usage.output_tokens if usage is not None else None,
+            "total_token": usage.total_tokens if usage is not None else None,
+            "usage_source": usage.source if usage is not None else None,
             "first_byte_duration": _milliseconds(exchange, exchange.first_byte),
             "llm_first_token_duration": _milliseconds(exchange, exchange.first_token),
             "llm_service_duration": _milliseconds(exchange, exchange.finished),
@@ -203,39 +212,36 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
         headers = exchange.request.headers
         return next((value for name in self._sessions if (value := headers.get(name))), None)
 
-    def _tokens(self, exchange: Exchange) -> Mapping[str, Any]:
-        """Return the tokens used; nothing when no provider answered."""
+    def _usage(self, exchange: Exchange) -> Usage | None:
+        """Return the tokens used; None when no provider answered, or they are not to be recorded."""
         meter = exchange.meter
         if self.config.disable_openai_usage or (meter.reported is None and not meter.produced_pieces):
-            return {}
-        usage = meter.usage
-        return {
-            "input_token": usage.input_tokens,
-            "output_token": usage.output_tokens,
-            "total_token": usage.total_tokens,
-            "usage_source": usage.source,
-        }
+            return None
+        return meter.usage
 
-    def _count(self, exchange: Exchange, seen: _Seen, tokens: Mapping[str, Any]) -> None:
-        meter, response = exchange.meter, exchange.response
-        model, consumer = meter.model or seen.model or NO_MODEL, exchange.consumer.name or NO_CONSUMER
-        amounts: dict[str, int] = {"request_count": 1, f"{exchange.outcome}_count": 1}
-        if tokens:
-            amounts |= {name: tokens[name] for name in ("input_token", "output_token", "total_token")}
-            if meter.reported is not None:
-                amounts["cached_token"] = meter.reported.cached_tokens
-                amounts["reasoning_token"] = meter.reported.reasoning_tokens
-        if exchange.outcome != "refused":
+    def _count(self, exchange: Exchange, seen: _Seen) -> None:
+        meter, outcome = exchange.meter, exchange.outcome
+        amounts = {"request_count": 1, f"{outcome}_count": 1}
+        usage = self._usage(exchange)
+        if usage is not None:
+            amounts["input_token"] = usage.input_tokens
+            amounts["output_token"] = usage.output_tokens
+            amounts["total_token"] = usage.total_tokens
+            amounts["cached_token"] = usage.cached_tokens
+            amounts["reasoning_token"] = usage.reasoning_tokens
+        if outcome != "refused":
+            response = exchange.response
             amounts["llm_service_duration"] = _milliseconds(exchange, exchange.finished) or 0
             amounts["llm_duration_count"] = 1
-            if exchange.first_token and _streams(exchange):
-                amounts["llm_first_token_duration"] = _milliseconds(exchange, exchange.first_token) or 0
+            if meter.first_token and _streams(exchange):
+                amounts["llm_first_token_duration"] = _milliseconds(exchange, meter.first_token) or 0
                 amounts["llm_stream_duration_count"] = 1
             refused_by_provider = response is not None and response.status >= 400
-            if exchange.outcome == "failed" or meter.error_reported or refused_by_provider:
+            if outcome == "failed" or meter.error_reported or refused_by_provider:
                 amounts["llm_failure_count"] = 1
         counters = exchange.runtime.state(self, "counters", Counters)
-        counters.add(Labels(exchange.route.name, model, consumer), amounts)
+        labels = (exchange.route.name, meter.model or seen.model or NO_MODEL, exchange.consumer.name or NO_CONSUMER)
+        counters.add(labels, amounts)
 
 
 def _is_produced(attribute: Attribute) -> bool:

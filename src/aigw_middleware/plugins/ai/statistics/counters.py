@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -26,24 +27,24 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sums: dict[Labels, dict[str, int]] = {}
+        self._sums: dict[tuple[str, str, str], dict[str, int]] = {}
 
-    def add(self, labels: Labels, amounts: Mapping[str, int]) -> None:
-        """Add amounts by name; zeros are left out."""
+    def add(self, labels: tuple[str, str, str], amounts: Mapping[str, int]) -> None:
+        """Add amounts by name; zeros are left out. `labels` are those of `Labels`, in their order."""
         with self._lock:
             sums = self._sums.get(labels)
             if sums is None:
                 if len(self._sums) >= MAX_LABEL_SETS:
                     labels = OTHER
-                sums = self._sums.setdefault(labels, {})
+                sums = self._sums.setdefault(labels, defaultdict(int))
             for name, amount in amounts.items():
                 if amount:
-                    sums[name] = sums.get(name, 0) + amount
+                    sums[name] += amount
 
     def read(self) -> dict[Labels, dict[str, int]]:
         """Return all sums as they are now."""
         with self._lock:
-            return {labels: dict(sums) for labels, sums in self._sums.items()}
+            return {Labels(*labels): dict(sums) for labels, sums in self._sums.items()}
 
     def total(self, name: str) -> int:
         """Return one sum over all label sets."""
