@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
 from . import json as strict_json
 from .consumers import ANONYMOUS, Consumer
 from .headers import Headers, RawHeaders, header_name, header_value
+from .lazy import lazy
 
 if TYPE_CHECKING:
     from .llm.view import LlmCall
@@ -21,30 +22,7 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .snapshot import Route, Snapshot
 
-T = TypeVar("T")
-
 Outcome = Literal["", "completed", "refused", "aborted", "failed"]
-
-
-class lazy(Generic[T]):  # noqa: N801 - used like property
-    """An attribute computed on first use and then kept in the instance; without the lock of functools.cached_property."""
-
-    def __init__(self, compute: Callable[[Any], T]) -> None:
-        self.compute = compute
-        self.__doc__ = compute.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> lazy[T]: ...
-    @overload
-    def __get__(self, instance: object, owner: type) -> T: ...
-    def __get__(self, instance: object | None, owner: type) -> lazy[T] | T:
-        if instance is None:
-            return self
-        value = instance.__dict__[self.name] = self.compute(instance)
-        return value
 
 
 class Body:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeAlias
 
+from .lazy import lazy
+
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 NAME_CACHE_SIZE = 2_048  # header names that plug-ins use are few constants; the bound only guards against computed ones
@@ -19,6 +21,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")  # RFC 9110, section 5.6
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )  # RFC 9110, section 7.6.1
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class InvalidHeader(ValueError):
@@ -58,28 +61,29 @@ class Headers:
     """
 
     changed = False
-    _index: dict[bytes, bytes] | None = None
-    _looked = False
-    """Somebody asked once: the first look-up scans, the second makes the index, which by then pays for itself."""
     _owned = False
     """False: the list belongs to the server or the app, and is copied before the first change."""
 
     def __init__(
         self, raw: RawHeaders | None = None, load: Callable[[], RawHeaders] | None = None, *, owned: bool = False
     ) -> None:
-        self._raw: RawHeaders | None = raw
+        if raw is not None:
+            self.raw = raw
         if load is not None:
             self._load = load
         if owned:
             self._owned = True
 
-    @property
+    @lazy
     def raw(self) -> RawHeaders:
         """The fields as `(lower-case name, value)` byte pairs; not to be changed in place."""
-        if self._raw is None:
-            self._raw = self._load()
-            self._owned = True
-        return self._raw
+        self._owned = True
+        return self._load()
+
+    @lazy
+    def index(self) -> dict[bytes, bytes]:
+        """The first value of each lower-case name; not to be changed."""
+        return dict(self.raw[::-1])
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """Return the first value of `name`, or `default`."""
@@ -88,24 +92,7 @@ class Headers:
 
     def get_bytes(self, name: bytes) -> bytes | None:
         """Return the first value of the lower-case `name` as bytes, or None."""
-        index = self._index
-        if index is not None:
-            return index.get(name)
-        if self._looked:
-            return self.index.get(name)
-        self._looked = True
-        for key, value in self._raw if self._raw is not None else self.raw:
-            if key == name:
-                return value
-        return None
-
-    @property
-    def index(self) -> dict[bytes, bytes]:
-        """The first value of each lower-case name; not to be changed."""
-        index = self._index
-        if index is None:
-            index = self._index = dict(self.raw[::-1])
-        return index
+        return self.index.get(name)
 
     def get_all(self, name: str) -> list[str]:
         """Return every value of `name`, in order."""
@@ -138,14 +125,12 @@ class Headers:
         """Replace every field of the lower-case `name` by one that was checked when it was made."""
         index = self.index
         if name in index:
-            self._raw = [field for field in self.raw if field[0] != name]
-            self._owned = True
+            self.raw = [field for field in self.raw if field[0] != name]
         elif not self._owned:
-            self._raw = self.raw.copy()
-            self._owned = True
+            self.raw = self.raw.copy()
         self.raw.append((name, value))
         index[name] = value
-        self.changed = True
+        self._owned = self.changed = True
 
     def add(self, name: str, value: str | bytes) -> None:
         """Append a field, keeping those of the same name. Raises InvalidHeader."""
@@ -182,11 +167,16 @@ class Headers:
             return
         self.set(name, ", ".join([*present, token]))
 
-    def set_length(self, length: int) -> None:
-        """Set Content-Length to `length` bytes and drop Transfer-Encoding: the one framing writer of the library."""
-        if b"transfer-encoding" in self.index:
-            self._replace([field for field in self.raw if field[0] != b"transfer-encoding"])
-        self.set_trusted(b"content-length", b"%d" % length)
+    def set_length(self, length: int, *fields: tuple[bytes, bytes]) -> None:
+        """Set Content-Length to `length` bytes and drop Transfer-Encoding: the one framing writer of the library.
+
+        `fields`, checked when they were made, are set by the way.
+        """
+        replaced = _FRAMING.union([name for name, _ in fields]) if fields else _FRAMING
+        raw = [field for field in self.raw if field[0] not in replaced]
+        raw.append((b"content-length", b"%d" % length))
+        raw += fields
+        self._replace(raw)
 
     def extend_trusted(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Append fields that were checked when they were made (constants of a plug-in's constructor)."""
@@ -205,13 +195,13 @@ class Headers:
         return key, header_value(value)
 
     def _replace(self, raw: RawHeaders) -> None:
-        self._raw = raw
+        self.raw = raw
         self._owned = True
         self._touched()
 
     def _touched(self) -> None:
         self.changed = True
-        self._index = None
+        self.__dict__.pop("index", None)
 
 
 def end_to_end(fields: Iterable[tuple[bytes, bytes]]) -> RawHeaders:

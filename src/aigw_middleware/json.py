@@ -32,13 +32,19 @@ class Spelled(float):
         return value
 
 
+def _read_float(text: str) -> float:
+    """Return a float that is written as it was: by itself where Python and the encoder spell it so, else remembered."""
+    value = float(text)
+    return value if repr(value) == text and "e" not in text else Spelled(text)
+
+
 def _write(value: object) -> msgspec.Raw:
     if isinstance(value, Spelled):
         return msgspec.Raw(value.text.encode())
     raise TypeError(f"{type(value).__name__} is not a JSON type")
 
 
-_decode = msgspec.json.Decoder(float_hook=Spelled).decode
+_decode = msgspec.json.Decoder(float_hook=_read_float).decode
 _encode = msgspec.json.Encoder(enc_hook=_write).encode
 
 
@@ -58,6 +64,9 @@ def encode(value: JSON) -> bytes:
 def decode_unambiguous(data: bytes, max_depth: int = MAX_DEPTH) -> JSON:
     """Like decode, and refuse duplicate member names and deep nesting. Raises InvalidJSON."""
     value = decode(data)
+    # What is written again in the same length was compact, and no member was dropped: there is nothing to look for.
+    if data.count(b"{") + data.count(b"[") <= max_depth and len(_encode(value)) == len(data):
+        return value
     members = _count_members(value, max_depth)
     # Every member's colon follows its name's quote or white space, so this counts at least the members there are;
     # when it equals the distinct names that were decoded, no name was there twice.

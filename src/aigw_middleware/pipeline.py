@@ -16,6 +16,7 @@ from .plugin import GATE, Needs, Plugin, needs_of, overridden
 
 if TYPE_CHECKING:
     from .exchange import Outcome
+    from .llm.view import LlmCall
     from .meter import Meter
 
 
@@ -258,20 +259,34 @@ async def _settle(stack: Stack, exchange: Exchange, meter: Meter, outcome: Outco
         complete(stack, exchange, outcome)
 
 
-def prepare_call(stack: Stack, exchange: Exchange) -> None:
-    """Make the answer of an LLM call readable for those who read it: without coding, and a stream with its usage."""
-    call = exchange.llm
-    if call is None or not (stack.usage or stack.body_llm):
-        return
+def prepare_request(stack: Stack, exchange: Exchange) -> None:
+    """Make the request ready to leave: an edited body has its length; what an LLM answers will be readable."""
     request = exchange.request
-    if request.headers.get_bytes(b"accept-encoding") not in (None, b"identity"):
-        request.headers.set_trusted(b"accept-encoding", b"identity")
-    if not stack.usage or not request.loaded:
+    call = exchange.llm if stack.usage or stack.body_llm else None
+    if call is None:
+        if request.edited:
+            request.headers.set_length(len(request.body))
         return
+    if stack.usage and request.loaded:
+        _ask_for_usage(exchange, call)
+    headers = request.headers
+    coded = headers.get_bytes(b"accept-encoding") not in _UNCODED  # answers with a content coding could not be read
+    if request.edited:
+        headers.set_length(len(request.body), *(_IDENTITY,) if coded else ())
+    elif coded:
+        headers.set_trusted(*_IDENTITY)
+
+
+_IDENTITY = (b"accept-encoding", b"identity")
+_UNCODED = (None, b"identity")
+
+
+def _ask_for_usage(exchange: Exchange, call: LlmCall) -> None:
+    request = exchange.request
     if "json" not in request.__dict__ and b'"stream"' not in request.body:
         return  # nobody has decoded the body, and it is no stream: let it pass unread
     try:
-        if call.covered and call.streams and call.dialect.ask_for_usage(call.body):
+        if call.streams and call.covered and call.dialect.ask_for_usage(call.body):
             request.edit()
             call.asked_for_usage = True
     except InvalidJSON:

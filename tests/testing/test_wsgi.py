@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from aigw_middleware.testing.clients import wsgi_client
-from aigw_middleware.testing.wsgi_call import CountedBody
 from aigw_middleware.testing.wsgi import wsgi_exchange
+from aigw_middleware.testing.wsgi_call import CountedBody
 from aigw_middleware.testing.wsgi_transport import WsgiTransport, wsgi_transport_class
 
 TEXT = [("Content-Type", "text/plain")]

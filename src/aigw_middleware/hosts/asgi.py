@@ -13,10 +13,11 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ClientLeft, ConfigError
-from ..exchange import CALLER, Caller, Exchange, Refusal, Request, Websocket, lazy
+from ..exchange import CALLER, Caller, Exchange, Refusal, Request, Websocket
 from ..gateway import Core
 from ..headers import Headers
 from ..hooks import run
+from ..lazy import lazy
 from ..paths import matching_path
 from ..plugin import INBOUND, Plugin
 from ..registry import REGISTRY, Registry

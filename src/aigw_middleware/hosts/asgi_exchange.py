@@ -10,7 +10,7 @@ from ..around import Call, CallOutcome, DeadlineExceeded, Timers
 from ..errors import ClientLeft
 from ..flow import Mode
 from ..hooks import INTERNAL_ERROR, NO_ANSWER, run
-from ..pipeline import ask_on_error, prepare_call, refuse, unrecognised, wants_body
+from ..pipeline import ask_on_error, prepare_request, refuse, unrecognised, wants_body
 from .asgi_response import UNSAFE_EXTENSIONS, Outbox
 
 if TYPE_CHECKING:
@@ -94,12 +94,10 @@ class Serving(Outbox):
         """Write back what plug-ins changed of the request."""
         exchange, stack = self.exchange, self.stack
         request = exchange.request
-        if stack.usage or stack.body_llm:
-            prepare_call(stack, exchange)
+        prepare_request(stack, exchange)
         scope = self._scope
         if request.edited:
             self._inbox.body = request.body
-            request.headers.set_length(len(request.body))
         if request.headers.changed:
             scope = {**scope, "headers": request.headers.raw}
         extensions = scope.get("extensions")

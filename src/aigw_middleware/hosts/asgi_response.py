@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..around import CallOutcome, held_by
 from ..errors import ClientLeft
-from ..exchange import Exchange, Refusal, Reply, Response, lazy
+from ..exchange import Exchange, Refusal, Reply, Response
 from ..flow import Flow, Mode
 from ..headers import Headers, end_to_end, lower_names
+from ..lazy import lazy
 from ..pipeline import Walk, complete, refuse, settle_and_complete, walk_for_answer
 from .asgi_inbox import Inbox
 
@@ -222,8 +223,11 @@ class Outbox:
         data = message.get("body", b"")
         if self.frames or not self.exchange.first_byte:
             self._arrived(data)
-        out = flow.chunk(data if type(data) is bytes else bytes(data))
-        if flow.finished:
+        if type(data) is not bytes:
+            data = bytes(data)
+        stream = flow.stream
+        out = stream.feed(data) if stream is not None else flow.chunk(data)
+        if stream is not None and stream.finished:
             self._stopped = True
             await self._out(out, False)
             await self._finish("completed" if self.exchange.refusal is None else "failed")
@@ -262,10 +266,26 @@ class Outbox:
         body = flow.tail()
         if self._expects_trailers:  # a message with a length has no room for them (RFC 9112, section 7.1.2)
             self.exchange.response.headers.remove("content-length")  # type: ignore[union-attr]
+        if body is not data:
+            message = {"type": "http.response.body", "body": body}
         if self.exchange.request.method == "HEAD":
-            body = b""
-        await self._send_start()
-        await self._last(message if body is data else {"type": "http.response.body", "body": body})
+            message["body"] = b""
+        if self._expects_trailers or self._inbox.gone or self.exchange.route.watch_disconnect:
+            await self._send_start()
+            await self._last(message)
+            return
+        head = self._head_message()
+        self._sent_start = True
+        self.exchange.bytes_sent += len(body)
+        try:
+            await self._send(head)
+            await self._send(message)
+        except OSError as error:
+            self._lost(error)
+        self._over = True
+        waiting = self._end("completed")
+        if waiting is not None:
+            await waiting
 
     async def _give_up(self, flow: Flow, more: bool) -> None:
         result = flow.give_up()

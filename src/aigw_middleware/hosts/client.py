@@ -13,10 +13,11 @@ from pathlib import Path
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from ..exchange import CALLER, Caller, Exchange, Request, lazy
+from ..exchange import CALLER, Caller, Exchange, Request
 from ..gateway import Core
 from ..headers import Headers, RawHeaders
 from ..hooks import run
+from ..lazy import lazy
 from ..plugin import OUTBOUND, Plugin
 from ..ports.drive import finish
 from ..registry import REGISTRY, Registry

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest
 
-from ..exchange import Exchange, Request, lazy
+from ..exchange import Exchange, Request
 from ..headers import RawHeaders
+from ..lazy import lazy
 from .environ import WsgiRequest, title, write_environ
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import http
 import io
 from typing import Any
 
-from ..exchange import Request, lazy
+from ..exchange import Request
 from ..headers import Headers, RawHeaders
+from ..lazy import lazy
 
 Environ = dict[str, Any]
 _CHUNK = 65_536

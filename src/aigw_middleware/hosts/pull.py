@@ -21,7 +21,7 @@ from ..llm.view import body_loaded
 from ..pipeline import (
     Walk,
     ask_on_error,
-    prepare_call,
+    prepare_request,
     refuse,
     settle_and_complete,
     unrecognised,
@@ -110,8 +110,7 @@ class Pulling:
             await self._answer(answer)
             return
         exchange = self.exchange
-        if self.stack.usage or self.stack.body_llm:
-            prepare_call(self.stack, exchange)
+        prepare_request(self.stack, exchange)
         if self.stack.around:
             self._chain = Call(self, 0)()  # type: ignore[assignment]
             await self._advance()

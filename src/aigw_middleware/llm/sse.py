@@ -130,7 +130,7 @@ class Splitter:
     wait would delay every event by one: should an LF follow all the same, it opens the `raw` of the next event.
     """
 
-    __slots__ = ("_bare_cr", "_buffer", "_cr", "_lead", "_plain", "_refuses", "_scanned", "_skip", "max_event")
+    __slots__ = ("_bare_cr", "_buffer", "_cr", "_lead", "_refuses", "_scanned", "_skip", "max_event", "plain")
 
     def __init__(self, max_event: int = DEFAULT_MAX_EVENT) -> None:
         self.max_event = max_event
@@ -144,7 +144,7 @@ class Splitter:
         self._scanned = 0  # no blank line begins before this place of the buffer
         self._cr = False  # there is a CR in the buffer
         self._bare_cr = True  # no LF was seen
-        self._plain = False  # between two events, with nothing to remember; an LF was seen
+        self.plain = False  # between two events, with nothing to remember; an LF was seen
         self._refuses = False
 
     @property
@@ -155,7 +155,7 @@ class Splitter:
     def is_one_line(self, chunk: bytes) -> bool:
         """Whether `chunk` is one whole event of one `data: ` line, which needs no cutting and changes nothing here."""
         return (
-            self._plain
+            self.plain
             and chunk[:6] == b"data: "
             and chunk.find(b"\n") == len(chunk) - 2
             and chunk[-1] == LF
@@ -169,7 +169,7 @@ class Splitter:
         Raises `EventTooLong`, and from then on for every chunk, because the rest of an oversized event must not be
         taken for events of its own.
         """
-        if self._plain and 2 < (size := len(chunk)) <= self.max_event:
+        if self.plain and 2 < (size := len(chunk)) <= self.max_event:
             start, end = 0, chunk.find(b"\n")
             if end == size - 2 and chunk[-1] == LF:
                 if CR not in chunk:
@@ -236,7 +236,7 @@ class Splitter:
         self._cr = cr and len(buffer) > 0
         self._skip = skip
         self._scanned = max(skip, size - begin - 2)  # a match that a byte more completes is LF CR, then LF
-        self._plain = not (buffer or self._lead)
+        self.plain = not (buffer or self._lead)
         return events
 
 

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..exchange import Finish, Refusal
 from .dialects.base import Delta, Dialect, Piece
+from .frame import Frame
 from .sse import Event, EventTooLong, Splitter
 from .text import Denied, Finished, State, TextChain, TextHook
 
 if TYPE_CHECKING:
     from ..exchange import Exchange
+
+
+MAX_LESSONS = 16  # events that are looked at for what surrounds their text; a stream that changes it goes on parsed
+MAX_FRAMED = 16_384  # bytes of an event that is not parsed; far below any bound on events
 
 
 class StreamFlow:
@@ -24,7 +29,9 @@ class StreamFlow:
         "_drop_usage",
         "_event_hooks",
         "_finished_choices",
+        "_frame",
         "_last_text",
+        "_lessons",
         "_observe_only",
         "_out",
         "_passing",
@@ -62,7 +69,9 @@ class StreamFlow:
         self._channels: dict[tuple[int, str, int], State] = {}
         self._seen_choices: set[int] = set()
         self._finished_choices: set[int] = set()
-        self._last_text: Event | None = None
+        self._last_text = b""
+        self._frame: Frame | None = None
+        self._lessons = MAX_LESSONS
         self._out: list[bytes] = []
         self._passing = False
 
@@ -72,11 +81,21 @@ class StreamFlow:
             return b""
         if self._passing:
             return chunk
-        if self._quick and self._splitter.is_one_line(chunk):
-            assert self._dialect is not None
-            found = self._dialect.text_of(chunk[6:-2])
-            if found is not None:
-                return self._content(chunk, *found)
+        if self._quick and self._splitter.plain:
+            frame = self._frame
+            if frame is not None and len(chunk) < MAX_FRAMED:
+                text = frame.text(chunk)
+                if text is not None:
+                    return self._content(chunk, frame.index, text, frame)
+            if self._splitter.is_one_line(chunk):
+                dialect = self._dialect
+                assert dialect is not None
+                found = dialect.text_of(chunk[6:-2])
+                if found is not None:
+                    if self._lessons:
+                        self._lessons -= 1
+                        self._frame = dialect.frame(chunk, *found)
+                    return self._content(chunk, *found, None)
         try:
             events = self._splitter.feed(chunk)
         except EventTooLong as error:
@@ -122,29 +141,31 @@ class StreamFlow:
         self._out.clear()
         return data
 
-    def _content(self, chunk: bytes, index: int, text: str) -> bytes:
+    def _content(self, chunk: bytes, index: int, text: str, frame: Frame | None) -> bytes:
         """One event that carries a piece of content and nothing else, as most do: the quick way through."""
         self.exchange.meter.observe_content(index, text)
-        self._seen_choices.add(index)
         chain = self._chain
         if chain is None:
+            self._seen_choices.add(index)
             return chunk
         state = self._channels.get((index, "content", 0))
         if state is None:
+            self._seen_choices.add(index)
             state = self._state(Piece(index, "content", 0, text))
-        event = Event(chunk)
         try:
             out = chain.push(state, text, False)
         except Finished as finished:
-            self._finish(finished, event, ())
+            self._finish(finished, Event(chunk), ())
         except Denied as denied:
             self._deny(denied.refusal)
         else:
-            state.last = self._last_text = event
+            state.last = self._last_text = chunk
             if out == text:
                 return chunk
+            if frame is not None:
+                return frame.event(out)
             assert self._dialect is not None
-            return self._dialect.with_texts(event, (Piece(index, "content", 0, out),))
+            return self._dialect.with_texts(Event(chunk), (Piece(index, "content", 0, out),))
         data = b"".join(self._out)
         self._out.clear()
         return data
@@ -226,12 +247,12 @@ class StreamFlow:
                 return
             if final:
                 del self._channels[(piece.index, piece.kind, piece.part)]
-            state.last = event
+            state.last = event.raw
             done.append((piece, text))
             if text != piece.text:
                 changed.append(Piece(piece.index, piece.kind, piece.part, text))
         if pieces:
-            self._last_text = event
+            self._last_text = event.raw
         self._finished_choices.update(delta.finished)
         self._out.append(self._dialect.with_texts(event, changed) if changed else event.raw)
 
@@ -283,8 +304,8 @@ class StreamFlow:
         for key in [key for key in self._channels if (choice is None or key[0] == choice) and key not in besides]:
             state = self._channels.pop(key)
             text = self._chain.push(state, "", True)
-            if text and state.last is not None:
-                self._out.append(self._dialect.text_event(state.last, Piece(*key, text)))
+            if text and state.last:
+                self._out.append(self._dialect.text_event(Event(state.last), Piece(*key, text)))
 
     def _finish(
         self,
@@ -295,7 +316,7 @@ class StreamFlow:
         """End the stream: what the hook let out still passes the outer ones, what was held back inside is dropped."""
         self.finished = self.ended = True
         position = finished.position
-        template = event if event is not None and event.data else self._last_text
+        template = event if event is not None and event.data else Event(self._last_text) if self._last_text else None
         dialect = self._dialect
         if dialect is None:
             return

@@ -14,7 +14,6 @@ import msgspec
 
 from ..exchange import Finish, Refusal
 from .dialects.base import Dialect, Piece, Place
-from .sse import Event
 
 if TYPE_CHECKING:
     from ..exchange import Exchange, Response
@@ -46,7 +45,8 @@ class State:
         self.open = Channel(piece.index, piece.kind, piece.part, False)
         self.final = Channel(piece.index, piece.kind, piece.part, True)
         self.tails = [""] * hooks
-        self.last: Event | None = None
+        self.last: bytes = b""
+        """The last event that carried text of this channel, as it came."""
 
 
 class Finished(Exception):

@@ -8,11 +8,13 @@ from typing import Any, ClassVar, TypeAlias
 import msgspec
 
 from ... import json as strict_json
+from ..frame import Frame
 from ..sse import Event
 from ..usage import Usage
 
 Place: TypeAlias = tuple[int, str, int]
 """Choice, kind and part of a text of an answer."""
+
 
 class Slot(msgspec.Struct, eq=False, gc=False):
     """One text inside a request or a whole answer, and the place it stands in.
@@ -136,7 +138,7 @@ class Dialect:
         known = body if isinstance(body, dict) else {}
         identifier = known.get("id")
         return Delta(
-            [Piece(*slot.place, slot.text) for slot in self.answer_texts(body)],
+            [Piece(*slot.place, text) for slot in self.answer_texts(body) if (text := slot.text)],
             (),
             self.usage(body),
             self.model(body),
@@ -158,6 +160,10 @@ class Dialect:
 
     def text_of(self, data: bytes) -> tuple[int, str] | None:
         """Return choice and text of an event that carries a piece of content and nothing else; None for all others."""
+        return None
+
+    def frame(self, event: bytes, index: int, text: str) -> Frame | None:
+        """Return what surrounds the text of an event that `text_of` understood; None where that is not certain."""
         return None
 
     def ends(self, event: Event) -> bool:

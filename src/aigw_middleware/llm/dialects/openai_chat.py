@@ -12,6 +12,7 @@ import msgspec
 
 from ... import json as strict_json
 from ..errors import error_object
+from ..frame import Frame
 from ..sse import Event, encode_event
 from ..usage import Usage, count
 from .base import Delta, Dialect, Piece, Slot
@@ -122,7 +123,6 @@ class _TextChunk(msgspec.Struct, gc=False):
 _read_text = msgspec.json.Decoder(_TextChunk).decode
 _read_chunk = msgspec.json.Decoder(_Chunk).decode
 _read_answer = msgspec.json.Decoder(_Answer).decode
-_NOTHING = Delta((), (), None, None)
 
 
 class OpenAIChat(Dialect):
@@ -239,12 +239,14 @@ class OpenAIChat(Dialect):
 
     def answer_calls(self, body: Any) -> Iterator[tuple[int, int, str, str]]:
         for position, choice in enumerate(_dicts(body.get("choices") if isinstance(body, dict) else None)):
+            index = choice.get("index")
             message = choice.get("message")
             for number, call in enumerate(_dicts(message.get("tool_calls") if isinstance(message, dict) else None)):
                 function = call.get("function")
                 name = function.get("name") if isinstance(function, dict) else None
-                if isinstance(name, str):
-                    yield position, _TOOL + number, str(call.get("id") or ""), name
+                if isinstance(name, str) and name:
+                    place = index if isinstance(index, int) else position
+                    yield place, _TOOL + number, str(call.get("id") or ""), name
 
     def usage(self, body: Any) -> Usage | None:
         return _usage(body.get("usage")) if isinstance(body, dict) else None
@@ -330,6 +332,9 @@ class OpenAIChat(Dialect):
             return None
         return choice.index, delta.content
 
+    def frame(self, event: bytes, index: int, text: str) -> Frame | None:
+        return Frame.of(event, b'"content"', index, text)
+
     def ends(self, event: Event) -> bool:
         return event.data == b"[DONE]"
 
@@ -408,7 +413,7 @@ def _read_said(
     """Collect the texts of one choice's delta or message; tool calls of a whole message are numbered by their place."""
     content = said.content
     if content:
-        if type(content) is str:
+        if isinstance(content, str):
             pieces.append(Piece(index, "content", 0, content))
         else:
             pieces += [Piece(index, "content", part, text.text) for part, text in enumerate(content) if text.text]

@@ -127,12 +127,18 @@ class AiDataMasking(Plugin[AiDataMaskingConfig]):
         return None
 
     def on_text(self, exchange: Exchange, text: str, channel: Channel) -> tuple[str, str] | Finish | None:
+        words = self._words
+        if channel.final and words.clean(text):
+            return None
         passages = exchange.local.get(self)
         if passages is None:
             passages = exchange.local[self] = {}
         key = (channel.index, channel.kind, channel.part)
-        context, passed = passages.get(key, (START, 0))
-        release, hit = self._words.scan(context, text, final=channel.final)
+        context, passed = passages.get(key, _BEGIN)
+        if not channel.final and words.passes(context, text):
+            passages[key] = (text[-1], passed + len(text))
+            return None
+        release, hit = words.scan(context, text, final=channel.final)
         if hit is not None:
             place = f"{passed + hit.start}-{passed + hit.end}"
             exchange.decide(self, "refused", f"{_rule(hit)} in {channel.kind} of answer {channel.index} at {place}")
@@ -164,6 +170,9 @@ class AiDataMasking(Plugin[AiDataMaskingConfig]):
         if not body:
             return self._raw
         return Reply(config.deny_code, body=body, content_type=EVENT_STREAM if stream else JSON)
+
+
+_BEGIN = (START, 0)
 
 
 def _rule(hit: Hit) -> str:

@@ -24,6 +24,7 @@ MIN_MEMORY: Final = 8 << 20  # bytes; RE2's own default
 MEMORY_PER_CHARACTER: Final = 1_024  # bytes of RE2's programs and states, measured with room to spare
 FEW: Final = 32  # so many words are looked for one by one, which is faster than a pattern
 SHORT: Final = 64  # characters whose every place is tried, which is faster than calling the pattern
+FEW_HEADS: Final = 128  # beginnings of words that a pattern tries one by one faster than Python looks them up
 HEAD: Final = 3  # characters of a word that tell that it may begin here
 
 _CONTROLS = bytes([*range(9), *range(14, 32), 127])
@@ -116,6 +117,7 @@ class DenyWords:
         self._head = min([HEAD, *(len(word.partition(" ")[0]) for word in both)])
         self._heads = frozenset(word[: self._head] for word in both)
         self._firsts = self._deny.firsts | self._allow.firsts
+        self._beginning = self._begins() if len(self._heads) <= FEW_HEADS else None
         self._probes = [max(word.split(" "), key=len) for word in denied] if len(denied) <= FEW else []
         self._pattern = _pattern(denied, boundaries)
         self._marked: dict[str, list[frozenset[str]]] = {}
@@ -130,7 +132,24 @@ class DenyWords:
 
     def find(self, text: str) -> Hit | None:
         """Return the first denied word of a whole text."""
-        return self.scan(START, text, final=True).hit
+        return None if self.clean(text) else self.scan(START, text, final=True).hit
+
+    def clean(self, text: str) -> bool:
+        """Whether a whole text is free of words for certain, told by a look at what most texts are: plain and ASCII."""
+        if not self._probes or not text.isascii():
+            return False
+        plain = text.lower()
+        if _holds(plain, self._probes):
+            return False
+        return len(plain.encode().translate(None, _CONTROLS)) == len(plain)  # what nobody sees may part a word
+
+    def passes(self, context: str, text: str) -> bool:
+        """Whether a piece may go at once, told by a look at what most are: short, plain, and no word begins in it."""
+        raw = context + text
+        if len(raw) > SHORT or not raw.isascii() or not raw.isprintable():
+            return False
+        folded = raw.lower()
+        return folded[-1] not in self._marked and not self._may_begin(folded, len(context))
 
     def scan(self, context: str, text: str, *, final: bool) -> Found:
         """Look at `text`, which follows on `context`: the last cluster that was released, or `START`.
@@ -138,14 +157,6 @@ class DenyWords:
         With `final` nothing follows, so everything is decided.
         """
         raw = context + text
-        if final and self._probes and raw.isascii():
-            plain = raw.lower()  # most whole texts: no part of a word stands in it, and nothing invisible parts one
-            if not _holds(plain, self._probes) and not _unseen(plain):
-                return Found(len(text), None)
-        if len(raw) <= SHORT and raw.isascii() and raw.isprintable():
-            folded = raw.lower()  # most pieces of most streams: no word begins here
-            if (final or folded[-1] not in self._marked) and not self._may_begin(folded, len(context)):
-                return Found(len(text), None)
         end = overlong(raw)
         if end >= 0:
             raw, final = raw[:end], False
@@ -175,6 +186,8 @@ class DenyWords:
 
     def _may_begin(self, text: str, begin: int) -> bool:
         """Whether a word may begin in `text` from `begin` on: settles most texts without looking closer."""
+        if self._beginning is not None and text.isascii():
+            return self._beginning.search(text, begin) is not None
         firsts, heads, size = self._firsts, self._heads, self._head
         bounded = not self._deny.free and not self._allow.free
         for place in range(begin, len(text)):
@@ -183,6 +196,13 @@ class DenyWords:
                 if head in heads or len(head) < size:
                     return True
         return False
+
+    def _begins(self) -> re.Pattern[str]:
+        """Return the pattern of ASCII texts in which a word may begin: the first characters of one, or the end amid them."""
+        begun = {head[:length] for head in self._heads for length in range(1, self._head)}
+        alternatives = [*map(re.escape, sorted(self._heads)), *(f"{re.escape(part)}\\Z" for part in sorted(begun))]
+        bounded = not self._deny.free and not self._allow.free
+        return re.compile(f"{'(?<![0-9a-z_])' if bounded else ''}(?:{'|'.join(alternatives)})")
 
     def _uncertain(self, cluster: str) -> bool:
         """Whether a character of a word may yet come of this cluster, by what attaches to it next."""
@@ -245,15 +265,12 @@ class DenyWords:
 
 
 def _holds(text: str, probes: Iterable[str]) -> bool:
-    for probe in probes:  # half as dear as any() of a generator, and this is what most texts cost
+    found = False
+    for probe in probes:  # any() of a generator costs twice as much, and this is what most texts cost
         if probe in text:
-            return True
-    return False
-
-
-def _unseen(text: str) -> bool:
-    """Whether an ASCII text has characters that nobody sees."""
-    return len(text.encode().translate(None, _CONTROLS)) != len(text)
+            found = True
+            break
+    return found
 
 
 def _word(text: str) -> str:

@@ -1,0 +1,53 @@
+"""What surrounds the text in the events of a stream: most differ from the one before by their text alone."""
+
+from __future__ import annotations
+
+from .. import json as strict_json
+
+
+class Frame:
+    """The bytes before and after the text of an event that carries one piece of content and nothing else.
+
+    An event that begins and ends with the same bytes, and has between them what JSON writes as it is, carries that
+    text and nothing else, too: it need not be parsed.
+    """
+
+    __slots__ = ("_after", "_before", "_least", "index")
+
+    def __init__(self, index: int, before: bytes, after: bytes) -> None:
+        self.index = index
+        """The choice that the text belongs to."""
+        self._before = before
+        self._after = after
+        self._least = len(before) + len(after)
+
+    @classmethod
+    def of(cls, event: bytes, member: bytes, index: int, text: str) -> Frame | None:
+        """Return the frame of a one-line event whose JSON member `member` is `text`; None where that is not certain."""
+        if b"\\" in event or event.count(member) != 1:
+            return None  # a name could be spelled in two ways
+        name = event.find(member) + len(member)
+        start = event.find(b'"', name) + 1
+        if event[name : start - 1].replace(b" ", b"") != b":":
+            return None
+        end = event.find(b'"', start)
+        if event[start:end] != text.encode():
+            return None
+        return cls(index, event[:start], event[end:])
+
+    def text(self, event: bytes) -> str | None:
+        """Return the text of an event that has this frame; None for every other."""
+        if len(event) <= self._least or not (event.startswith(self._before) and event.endswith(self._after)):
+            return None
+        written = event[len(self._before) : -len(self._after)]
+        if b'"' in written or b"\\" in written:
+            return None
+        try:
+            text = written.decode()
+        except UnicodeDecodeError:
+            return None
+        return text if text.isprintable() else None
+
+    def event(self, text: str) -> bytes:
+        """Return an event of this frame with another text."""
+        return self._before + strict_json.encode(text)[1:-1] + self._after
