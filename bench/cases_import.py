@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -26,14 +27,18 @@ async def imports(lab: Lab) -> Section:
         commands = {
             "package": ["aigw_middleware"],
             "stack": ["aigw_middleware", str(path)],
+            "floor": ["asyncio,logging,msgspec,pydantic.main,pydantic.fields"],
             "starlette": ["starlette.applications"],
             "fastapi": ["fastapi"],
         }
+        compiled = Path(folder) / "compiled"
+        for arguments in commands.values():
+            _run(arguments, compiled)  # writes the compiled modules, wherever those of the installation are
         times: dict[str, list[float]] = {name: [] for name in commands}
-        for number in range(5 if lab.effort.thorough else 1):
+        for number in range(9 if lab.effort.thorough else 1):
             lab.progress(f"round {number + 1}")
             for name, arguments in commands.items():
-                times[name].append(_run(arguments))
+                times[name].append(_run(arguments, compiled))
     median = {name: statistics.median(values) for name, values in times.items()}
     least = {name: min(values) for name, values in times.items()}
 
@@ -46,6 +51,7 @@ async def imports(lab: Lab) -> Section:
         [
             row("import aigw_middleware", "package").within("60 ms", IMPORT_LIMIT),
             row("import, and the AI stack configured", "stack").within("250 ms", CONFIGURED_LIMIT),
+            row("import asyncio, pydantic and msgspec", "floor"),
             row("import starlette.applications", "starlette"),
             row("import fastapi", "fastapi"),
         ],
@@ -53,7 +59,10 @@ async def imports(lab: Lab) -> Section:
     )
 
 
-def _run(arguments: list[str]) -> float:
+def _run(arguments: list[str], compiled: Path) -> float:
     command = [sys.executable, "-m", "bench.startup", *arguments]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    surroundings["PYTHONPYCACHEPREFIX"] = str(compiled)
+    folder = Path(__file__).parent.parent
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=surroundings)
     return float(answer.stdout)

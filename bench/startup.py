@@ -1,4 +1,4 @@
-"""Times an import in a process of its own: `python -m bench.startup MODULE [CONFIGURATION]` prints milliseconds of CPU.
+"""Times imports in a process of its own: `python -m bench.startup MODULE[,MODULE] [CONFIGURATION]` prints ms of CPU.
 
 With a configuration (a JSON file) a gateway is built from it after the import, and timed with it.
 """
@@ -9,9 +9,11 @@ import time
 
 def main() -> None:
     """Import what is named, and nothing before it that it would have to import itself."""
-    module, *configuration = sys.argv[1:]
+    modules, *configuration = sys.argv[1:]
+    names = modules.split(",")
     begun = time.process_time_ns()
-    __import__(module)
+    for name in names:
+        __import__(name)
     if configuration:
         from aigw_middleware import Gateway
 

@@ -7,9 +7,7 @@ nothing that is kept lets anybody in.
 from __future__ import annotations
 
 import hmac
-import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -24,14 +22,11 @@ from ...headers import header_name
 
 MIN_KEY_LENGTH = 16
 """Characters; a shorter key can be guessed, and is warned about."""
-CACHED_CONSUMERS = 4_096
-"""How many consumers of which only the name is kept stay made after they called."""
 KEYRING_LABEL = "key-auth"
 """What the key of `hmac-sha256:` digests is derived for."""
 ORIGINAL_AUTHORIZATION = b"x-hi-original-auth"
 """Where a gateway in front keeps an `Authorization` that it replaced by its own."""
 HEADER, QUERY, COOKIE = range(3)
-_DIGEST = re.compile(r"(sha256|hmac-sha256):([0-9a-fA-F]{64})\Z")
 
 Place: TypeAlias = tuple[int, bytes]
 """HEADER, QUERY or COOKIE, and a name."""
@@ -63,10 +58,8 @@ class ApiKey:
         if not text.startswith(("sha256:", "hmac-sha256:")):
             short = len(text) < MIN_KEY_LENGTH
             return cls(sha256(text.encode()).digest(), short=short, reference=secret.reference)
-        match = _DIGEST.match(text)
-        if match is None:
-            raise ValueError("should have 64 hexadecimal digits after `sha256:` or `hmac-sha256:`")
-        return cls(bytes.fromhex(match[2]), keyed=match[1] == "hmac-sha256", reference=secret.reference)
+        kind, _, digits = text.partition(":")
+        return cls(_digest(digits), keyed=kind == "hmac-sha256", reference=secret.reference)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ApiKey) and (self.digest, self.keyed) == (other.digest, other.keyed)
@@ -76,6 +69,25 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return f"ApiKey({self.reference or '***'})"
+
+
+def digest_of(text: str) -> bytes | None:
+    """Return the SHA-256 that is all there is to keep of a key; None: only `ApiKey.of` can tell. Raises ValueError."""
+    if text.startswith("sha256:"):
+        return _digest(text[7:])
+    if len(text) < MIN_KEY_LENGTH or text.startswith(("hmac-sha256:", "env:", "file:")):
+        return None
+    return sha256(text.encode()).digest()
+
+
+def _digest(digits: str) -> bytes:
+    try:
+        digest = bytes.fromhex(digits) if len(digits) == 64 else b""
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:  # blanks between the digits
+        raise ValueError("should have 64 hexadecimal digits after `sha256:` or `hmac-sha256:`")
+    return digest
 
 
 def keyed_digest(key: str, keyring: Keyring) -> str:
@@ -124,7 +136,6 @@ class KeyIndex:
     def __init__(self, entries: Iterable[tuple[Consumer | str, ApiKey, tuple[Place, ...]]], keyring: Keyring) -> None:
         self.problems: list[Problem] = []
         self.weak: dict[str, None] = {}
-        self._called = lru_cache(CACHED_CONSUMERS)(Consumer)
         tables: dict[tuple[Place, ...], Table] = {}  # one for all consumers whose keys stand in the same places
         keyed = False
         for consumer, key, places in entries:
@@ -167,13 +178,13 @@ class KeyIndex:
         for table in tables:
             found = table.get(digest)
             if found is not None:
-                return self._called(found) if isinstance(found, str) else found
+                return found if isinstance(found, Consumer) else Consumer(found)
         for key in self._hmac_keys:
             digest = hmac.digest(key, value, "sha256")
             for table in tables:
                 found = table.get(digest)
                 if found is not None:
-                    return self._called(found) if isinstance(found, str) else found
+                    return found if isinstance(found, Consumer) else Consumer(found)
         return None
 
 

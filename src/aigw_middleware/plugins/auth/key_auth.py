@@ -44,6 +44,8 @@ from .policy import AuthConfig, AuthPolicy, challenge
 
 logger = logging.getLogger("aigw_middleware")
 
+_FEW = 4_096
+"""So many consumers are made at once; of more than that only names are kept, and whoever calls is made then."""
 _NOT_IDENTIFIED = "Request denied by Key Auth check. Invalid API key"
 _NOT_ALLOWED = "Request denied by Key Auth check. Unauthorized consumer"
 _UPSTREAM = ("", b"")  # the compatible gateways send no body: they tell the reason to their own log only
@@ -155,19 +157,20 @@ class KeyAuth(Plugin[KeyAuthConfig]):
         return None if self._policy.allows(exchange.consumer) else self._not_allowed
 
     def _entries(self, problems: list[Problem]) -> Iterator[tuple[Consumer | str, ApiKey, tuple[Place, ...]]]:
-        """Yield every key with its owner, by name alone unless it is declared, and its places."""
+        """Yield every key with its owner, by name alone if there are many, and its places."""
         config, declared = self.config, self.context.consumers
-        common = config.places()
+        common, few = config.places(), len(config.consumers) <= _FEW
         for key in config.credentials:
             yield ANONYMOUS, key, common
         for name, kept in PackedConsumers.of(config.consumers).packed():
-            owner = declared.get(name)
+            known = declared.get(name)
+            owner = known or (Consumer(name) if few else name)
             places = common if isinstance(kept, bytes) else config.places(kept)
             for key in (ApiKey(kept),) if isinstance(kept, bytes) else kept.all_keys:
-                yield owner or name, key, places
-            if owner is not None:
-                for key in self._declared(owner, problems):
-                    yield owner, key, places
+                yield owner, key, places
+            if known is not None:
+                for key in self._declared(known, problems):
+                    yield known, key, places
         if not config.credentials and not config.consumers:
             for consumer in declared.having(self.name):
                 for key in self._declared(consumer, problems):

@@ -17,7 +17,7 @@ from pydantic import (
 from ...config.models import Names
 from ...headers import header_value
 from ...plugin import Field, PluginConfig
-from .api_keys import ApiKey, KeyField, KeyFields
+from .api_keys import ApiKey, KeyField, KeyFields, digest_of
 
 MAX_NAME_LENGTH = 256
 """Characters."""
@@ -115,14 +115,11 @@ def _lone_digest(item: Any) -> bytes | None:
     name, key = item.get("name"), item.get("credential")
     if type(name) is not str or type(key) is not str or not 0 < len(name) <= MAX_NAME_LENGTH:
         return None
-    if key.startswith(("env:", "file:")):
-        return None
     try:
         header_value(name.encode())
-        made = ApiKey.of(key)
+        return digest_of(key)
     except ValueError:
         return None
-    return None if made.keyed or made.short else made.digest
 
 
 def _pack(value: Any, models_of: ValidatorFunctionWrapHandler) -> PackedConsumers:
