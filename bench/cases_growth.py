@@ -6,16 +6,18 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
+from aigw_middleware.config.matching import Facts, Match, MatchIndex
 from aigw_middleware.exchange import Exchange
 from aigw_middleware.hosts.asgi import Gateway
 from aigw_middleware.plugin import Plugin, PluginConfig
 from aigw_middleware.registry import Registry
+from aigw_middleware.snapshot import MAX_KNOWN
 
 from . import peers
 from .apps import chat, unread_chat, yielding_chat
-from .exchange import PROXY, asgi_case, chat_body, concurrent_case, expect, headers, scope
+from .exchange import PROXY, Receive, asgi_case, chat_body, concurrent_case, drop, expect, headers, scope
 from .measure import BARE, Case, Lab, Readings, resident
 from .stack import ai_stack, digest, sketch, token
 from .table import Row, Section, Target
@@ -94,14 +96,19 @@ async def addresses(lab: Lab) -> Section:
 async def routes(lab: Lab) -> Section:
     """P5: finding the route of a request, and the rule of a plug-in, by their number."""
     sizes = lab.effort.sizes(ROUTES)
+    most = sizes[-1]
     body = chat_body()
     registry = Registry()
     registry.register(Nothing)
     request = scope(headers(body), "/tenant-0/v1/chat/completions")
+    without = Gateway(chat, {"plugins": [{"name": "nothing"}]}, registry=registry)
+    other = [scope(headers(body), f"/tenant-{most - 1}/v1/chat/{number:04}-other") for number in range(2 * MAX_KNOWN)]
     cases: dict[str, Case] = {
         BARE: asgi_case(chat, request, body),
         **peers.yardstick(request, body),
-        "no routes": asgi_case(Gateway(chat, {"plugins": [{"name": "nothing"}]}, registry=registry), request, body),
+        "no routes": asgi_case(without, request, body),
+        "no routes, new": _in_turn(without, other, body),
+        "alone": _look_up_alone(most),
     }
     for size in sizes:
         paths = [f"/tenant-{number}/v1" for number in range(size)]
@@ -109,12 +116,19 @@ async def routes(lab: Lab) -> Section:
         named = [{"name": f"r{number}", "path_prefix": path} for number, path in enumerate(paths)]
         rules = [{"match": {"path_prefix": path}, "config": {}} for path in paths]
         config: Mapping[str, Any] = {"routes": named, "plugins": [{"name": "nothing"}]}
-        cases[f"{size}"] = asgi_case(Gateway(chat, config, registry=registry), last, body)
+        gateway = Gateway(chat, config, registry=registry)
+        cases[f"{size}"] = asgi_case(gateway, last, body)
         config = {"plugins": [{"name": "nothing", "rules": rules}]}
-        cases[f"{size} rules"] = asgi_case(Gateway(chat, config, registry=registry), last, body)
+        ruled = Gateway(chat, config, registry=registry)
+        await expect(
+            ruled, last, body
+        )  # sets up a plug-in for each rule; it is not to be taken for what a request takes
+        cases[f"{size} rules"] = asgi_case(ruled, last, body)
+    cases["new"] = _in_turn(gateway, other, body)
     readings = await lab.compare(cases)
-    most = sizes[-1]
-    matching = Row.added(readings, f"what {most:,} routes add to none", f"{most}", over="no routes")
+    matching = Row.added(
+        readings, f"what {most:,} routes add to none, for a path asked before", f"{most}", over="no routes"
+    )
     return Section(
         "routes",
         "P5: choosing by path prefix, by the number of routes and of a plug-in's rules",
@@ -122,9 +136,34 @@ async def routes(lab: Lab) -> Section:
             Row.added(readings, "no routes", "no routes"),
             *_growth(readings, sizes, "routes"),
             matching.within("1 µs", 1.0),
+            Row.added(readings, "the same, for a path never asked before", "new", over="no routes, new"),
+            Row.whole(readings, f"one among {most:,} looked up in the index alone", "alone"),
             *_growth(readings, sizes, "rules", " rules"),
         ],
     )
+
+
+def _in_turn(app: ASGIApp, scopes: Sequence[Scope], body: bytes) -> Case:
+    """Return a case that goes on where its last slice ended, so that no request returns while it is remembered."""
+    turn = itertools.cycle(scopes)
+
+    async def run(count: int) -> None:
+        for _ in range(count):
+            await app({**next(turn), "state": {}}, Receive(body), drop)
+
+    return run
+
+
+def _look_up_alone(size: int) -> Case:
+    """Return a case that finds one of so many path prefixes, with no request around it."""
+    index = MatchIndex([[Match(path_prefix=(f"/tenant-{number}/v1",)) for number in range(size)]])
+    facts = Facts(f"/tenant-{size - 1}/v1/chat/completions", "POST", "", "*", lambda _: None)
+
+    async def run(count: int) -> None:
+        for _ in range(count):
+            index.choose(facts)
+
+    return run
 
 
 def _growth(readings: Readings, sizes: Sequence[int], noun: str, suffix: str = "") -> list[Row]:

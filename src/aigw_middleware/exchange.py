@@ -92,6 +92,11 @@ class Request(Body):
     """The decoded path without the mount prefix: the one form that all matching uses."""
 
     @property
+    def paths(self) -> tuple[str | bytes | None, ...]:
+        """What `raw_path` and `path` follow from: requests that have it in common have both in common."""
+        return self.raw_path, self.path
+
+    @property
     def target(self) -> str:
         """Path and query as sent, for signatures and messages."""
         path = self.raw_path if self.raw_path is not None else self.path.encode()

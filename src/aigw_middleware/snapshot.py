@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from .addresses import AddressSet, client_address, hops_of, parse_address
 from .config.matching import Facts, Match, MatchIndex
 from .config.rules import Late
-from .consumers import Consumer, ConsumerTable
+from .edge import Edge
 from .exchange import Exchange, Refusal, Request
 from .late import late_choice
 from .llm.dialects import DIALECTS, DialectTable
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from .config.models import GatewayConfig
     from .config.rules import Variant
     from .config.secrets import Keyring
+    from .consumers import ConsumerTable
     from .plugin import Direction, Plugin, Stage
 
 MAX_STACKS = 4_096  # distinct choices of rules kept compiled; there are few, the bound is for hostile combinations
@@ -50,53 +49,6 @@ class Route:
 
 
 ANY_ROUTE = Route("*")
-
-
-class Edge:
-    """The facts of the edge: who the client is behind trusted proxies, and which identity headers to take away."""
-
-    __slots__ = ("_header", "_identity", "_trusted", "_trusted_gateways", "identity_names", "outgoing_names")
-
-    def __init__(self, config: GatewayConfig, identity_headers: Sequence[str]) -> None:
-        self._trusted = AddressSet(config.trusted_proxies)
-        self._header = config.client_header
-        self._trusted_gateways = AddressSet(config.trust_identity_from)
-        self._identity = config.identity_header
-        self.identity_names = frozenset(spelling for name in identity_headers for spelling in spellings(name))
-        self.outgoing_names = self.identity_names | frozenset(spellings(config.identity_header))
-        """Headers that carry identity inward: no outgoing call ever has them."""
-
-    def client(self, request: Request) -> str | None:
-        """Return the caller's address: the peer, or what trusted proxies say stands behind it."""
-        if not self._trusted:
-            return request.peer
-        return client_address(request.peer, hops_of(self._header, request.headers.get_all(self._header)), self._trusted)
-
-    def take_identity(self, exchange: Exchange, consumers: ConsumerTable) -> None:
-        """Remove headers that only this gateway may set; a trusted gateway in front may hand over the consumer."""
-        request = exchange.request
-        names = self.identity_names
-        for name, _ in request.headers.raw:
-            if name in names:
-                break
-        else:
-            return
-        handed = request.headers.get(self._identity) if self._trusted_gateways else None
-        request.headers.remove_all(names)
-        packed = parse_address(request.peer) if handed and request.peer else None
-        if handed and packed is not None and packed in self._trusted_gateways:
-            exchange.consumer = consumers.get(handed) or Consumer(handed)
-            request.headers.set(self._identity, handed)
-
-
-def spellings(name: str) -> Iterator[bytes]:
-    """Yield every way to write a header name with `-` and `_`: behind CGI they are one (CVE-2026-3902)."""
-    parts = name.lower().replace("_", "-").split("-")
-    if len(parts) > 8:
-        yield from (("-".join(parts)).encode(), ("_".join(parts)).encode())
-        return
-    for signs in itertools.product("-_", repeat=len(parts) - 1):
-        yield "".join(itertools.chain.from_iterable(zip(parts, (*signs, ""), strict=True))).encode()
 
 
 class Entry:
@@ -151,11 +103,10 @@ class Stacks:
         self.known: dict[Deciding, tuple[Route, Stack]] = {}
         """What requests that were let in found. Whatever is not here is looked up; nothing else depends on it."""
         domain = ("domain",) if self._asks_domain else ()
-        path = ("raw_path", "path") if self.matches_paths else ()  # as sent too: it tells whether the path is ambiguous
-        self.known_by: Callable[[Request], Deciding] | None = (
-            attrgetter("method", *domain, *path) if (domain or path) and indexes and not self._asks_header else None
-        )
-        """Reads what the choice depends on; None where there is no choice, or more than this decides."""
+        self.known_by: Callable[[Request], Deciding] | None = None
+        """Reads all that the choice and the verdict on the path depend on; None where that is little, or headers too."""
+        if indexes and self.matches_paths and not self._asks_header:
+            self.known_by = attrgetter("method", "paths", *domain)
 
     def find(self, exchange: Exchange) -> Stack:
         """Return the stack of a request and set `exchange.route`."""
@@ -170,12 +121,14 @@ class Stacks:
         stack = self._cache.get(choice)
         return stack if stack is not None else self._compile(choice)
 
-    def remember(self, deciding: Deciding, found: tuple[Route, Stack]) -> None:
+    def remember(self, deciding: Deciding, exchange: Exchange, stack: Stack) -> None:
         """Spare requests alike the look-up. A flood of others makes it forget, never grow."""
-        if sum(map(len, filter(None, deciding))) <= MAX_KNOWN_LENGTH:
+        request = exchange.request
+        length = len(request.method) + sum(map(len, filter(None, request.paths)))
+        if length + (len(request.domain) if self._asks_domain else 0) <= MAX_KNOWN_LENGTH:
             if len(self.known) >= MAX_KNOWN:
                 self.known.clear()
-            self.known[deciding] = found
+            self.known[deciding] = exchange.route, stack
 
     def _compile(self, choice: tuple[int, ...]) -> Stack:
         plugins = [*self._extra, *(plugin for _, plugin in self.chosen(choice) if plugin)]
@@ -297,5 +250,5 @@ class Snapshot:
                 refusal = Refusal(400, AMBIGUOUS, f"The path is ambiguous: {reason}.")
         stack = stacks.only if stacks.only is not None else stacks.find(exchange)
         if deciding is not None and refusal is None:
-            stacks.remember(deciding, (exchange.route, stack))
+            stacks.remember(deciding, exchange, stack)
         return stack, refusal

@@ -125,15 +125,18 @@ requests = st.builds(
 )
 
 
-@pytest.mark.parametrize(("few", "many_names", "room"), [(4, 8, 5), (0, 0, 5), (0, 8, 100), (1, 1, 2), (0, 8, 1)])
+@pytest.mark.parametrize(
+    ("few", "many_names", "room", "lengths"), [(4, 8, 5, 8), (0, 0, 5, 0), (0, 8, 100, 8), (1, 1, 2, 1), (0, 8, 1, 2)]
+)
 @settings(max_examples=50)
 @given(groups=st.lists(st.lists(matches, max_size=12), max_size=4), asked=st.lists(requests, min_size=1, max_size=6))
 def test_the_same_choice_as_trying_every_rule(
-    few: int, many_names: int, room: int, groups: list[list[Match]], asked: list[Facts]
+    few: int, many_names: int, room: int, lengths: int, groups: list[list[Match]], asked: list[Facts]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:  # small bounds, so that small examples reach what large ones would
         patch.setattr(match_tree, "_FEW", few)
         patch.setattr(match_tree, "_MANY_NAMES", many_names)
+        patch.setattr(match_probes, "_FEW_LENGTHS", lengths)
         patch.setattr(match_tree, "_ROOM", room)
         index = MatchIndex(groups)
     for request in asked:
@@ -215,7 +218,11 @@ def test_prefixes_end_at_slashes(path: str, prefixes: list[str]) -> None:
     ],
     ids=str,
 )
-def test_what_a_match_covers(match: Match, yes: list[Facts], no: list[Facts]) -> None:
+@pytest.mark.parametrize("lengths", [8, 0])
+def test_what_a_match_covers(
+    match: Match, yes: list[Facts], no: list[Facts], lengths: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(match_probes, "_FEW_LENGTHS", lengths)
     crowd = [Match(path=(f"/crowd/{n}",)) for n in range(10)]  # so that the match is not alone in its node
     for index in (MatchIndex([[match]]), MatchIndex([[match], crowd])):
         assert [index.choose(request)[0] for request in yes] == [0] * len(yes)
@@ -237,10 +244,8 @@ def test_which_facts_matter() -> None:
     for key in ("path", "path_prefix", "path_regex"):
         index = MatchIndex([[with_values(key, "/a")], [Match(method=("GET",))]])
         assert index.facts == {"path", "method"}
-        assert (index.needs_path, index.needs_headers) == (True, False)
     index = MatchIndex([[Match(header=(("x-a", "*"),), route_prefix=("a",), domain=("a",), service=("b",))]])
     assert index.facts == {"header", "route", "domain", "service"}
-    assert (index.needs_path, index.needs_headers) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +282,10 @@ def test_bad_values_are_named(match: Match, problem: str) -> None:
 SHAPES: dict[str, tuple[Callable[[int], Match], Callable[[int], Facts]]] = {
     "path": (lambda n: Match(path=(f"/a/{n}",)), lambda n: facts(f"/a/{n}")),
     "path_prefix": (lambda n: Match(path_prefix=(f"/a/{n}",)), lambda n: facts(f"/a/{n}/x")),
+    "path_prefix of many lengths": (
+        lambda n: Match(path_prefix=(f"/a/{n}{'x' * (n % 20)}",)),
+        lambda n: facts(f"/a/{n}{'x' * (n % 20)}/x"),
+    ),
     "path_prefix of one slash": (lambda n: Match(path_prefix=(f"/a/{n}/",)), lambda n: facts(f"/a/{n}/x")),
     "path_regex": (lambda n: Match(path_regex=(f"^/a/{n}$",)), lambda n: facts(f"/a/{n}")),
     "route": (lambda n: Match(route=(f"r{n}",)), lambda n: facts(route=f"r{n}")),

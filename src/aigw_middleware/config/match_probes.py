@@ -26,6 +26,7 @@ REGEX: Final = "regex"
 FACT_OF_KEY: Final = {"path_prefix": "path", "path_regex": "path", "route_prefix": "route"}
 """The attribute of `Facts` that a key of `Match` looks at, where it has another name."""
 
+_FEW_LENGTHS: Final = 8  # so many lengths of prefixes are tried one by one; of more, only those where a segment ends
 _PATTERN_MEMORY: Final = 8 << 20  # bytes that RE2 may use for one pattern, its own default
 _SET_MEMORY: Final = 64 << 20  # bytes that RE2 may use for a set, before it asks for more
 _MAX_SET_MEMORY: Final = 2 << 30
@@ -152,7 +153,26 @@ def _suffix(read: _Read, table: _Table) -> Probe:
 
 
 def _under(_: _Read, table: _Table) -> Probe:
-    get, shortest, longest = table.get, min(map(len, table)), max(map(len, table))
+    get, lengths = table.get, sorted({len(prefix) for prefix in table})
+    if len(lengths) > _FEW_LENGTHS:
+        return _under_many(table, lengths[0], lengths[-1])
+
+    def probe(facts: Facts, nodes: list[Any]) -> None:
+        path = facts.path + "/"  # so that every prefix ends at one
+        last = len(path) - 1
+        for length in lengths:
+            if length > last:
+                break
+            if path[length] == "/":
+                node = get(path[:length])
+                if node is not None:
+                    nodes.append(node)
+
+    return probe
+
+
+def _under_many(table: _Table, shortest: int, longest: int) -> Probe:
+    get = table.get
 
     def probe(facts: Facts, nodes: list[Any]) -> None:
         path = facts.path

@@ -101,16 +101,6 @@ class MatchIndex:
         """The attributes of `Facts` that the outcome depends on."""
         self._root: Node = build_tree(conditional)
 
-    @property
-    def needs_path(self) -> bool:
-        """Whether the outcome depends on the path."""
-        return "path" in self.facts
-
-    @property
-    def needs_headers(self) -> bool:
-        """Whether the outcome depends on `Facts.header`."""
-        return "header" in self.facts
-
     def choose(self, facts: Facts) -> tuple[int, ...]:
         """Return for each group the position of its first match that applies, or -1."""
         best = self._default.copy()

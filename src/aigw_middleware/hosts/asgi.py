@@ -52,6 +52,12 @@ class AsgiRequest(Request):
         fields = self.scope["headers"]
         return Headers(fields if type(fields) is list else list(fields))
 
+    @property
+    def paths(self) -> tuple[str | bytes | None, ...]:
+        scope = self.scope
+        raw = scope.get("raw_path")
+        return scope["path"], scope.get("root_path"), raw and raw.partition(b"?")[0]
+
     @lazy
     def path(self) -> str:
         return matching_path(self.scope["path"], self.scope.get("root_path", ""))
