@@ -304,6 +304,8 @@ class Exchange:
     response: Response | None = None
     route: Route
     consumer: Consumer = ANONYMOUS
+    identified_by: str = ""
+    """Name of the plug-in that verified the caller's credential, of an anonymous one too; empty: none did."""
     outcome: Outcome = ""
     error: BaseException | None = None
     """The exception that ended it, if one did."""

@@ -4,6 +4,8 @@ import pytest
 
 from aigw_middleware.config.secrets import process_keyring
 from aigw_middleware.consumers import ANONYMOUS, Consumer, ConsumerTable
+from aigw_middleware.exchange import Exchange, Refusal, Request
+from aigw_middleware.headers import Headers
 from aigw_middleware.plugin import Build
 from aigw_middleware.plugins.auth.policy import AuthConfig, AuthPolicy, challenge
 
@@ -14,7 +16,14 @@ def policy(
     global_auth: bool | None, has_rules: bool, in_rule: bool, allow: list[str] | None, local: bool
 ) -> AuthPolicy:
     build = Build(ConsumerTable(()), process_keyring(), "key-auth", has_rules=has_rules, in_rule=in_rule)
-    return AuthPolicy(AuthConfig.model_validate({"global_auth": global_auth, "allow": allow}), build, local=local)
+    return AuthPolicy(AuthConfig.model_validate({"global_auth": global_auth, "allow": allow}), build, "key-auth", local=local)
+
+
+def arrived() -> Exchange:
+    exchange = Exchange()
+    exchange.request = Request()
+    exchange.request.headers = Headers([])
+    return exchange
 
 
 GLOBAL, UNMATCHED, MATCHED = (False, False), (True, False), (True, True)  # has_rules, in_rule
@@ -62,7 +71,29 @@ def test_who_must_be_authenticated(
 )
 def test_who_may_enter(allow: list[str] | None, allowed: list[Consumer]) -> None:
     judge = policy(True, *GLOBAL, allow, True)
-    assert [consumer for consumer in (ALICE, BOB, CAROL, ANONYMOUS) if judge.allows(consumer)] == allowed
+    assert [consumer for consumer in (ALICE, BOB, CAROL, ANONYMOUS) if judge.admit(arrived(), consumer)] == allowed
+
+
+def test_who_enters_is_told_to_the_service_and_who_does_not_is_not() -> None:
+    judge = policy(True, *GLOBAL, ["alice"], True)
+    exchange = arrived()
+    assert not judge.admit(exchange, BOB)
+    assert (exchange.consumer, exchange.identified_by, list(exchange.request.headers)) == (ANONYMOUS, "", [])
+    assert judge.admit(exchange, ALICE)
+    assert judge.admit(exchange, ALICE)
+    assert (exchange.consumer, exchange.identified_by) == (ALICE, "key-auth")
+    assert list(exchange.request.headers) == [("x-mse-consumer", "alice")]
+
+
+def test_who_is_known_already_needs_no_credential_here() -> None:
+    judge = policy(True, *GLOBAL, ["alice"], True)
+    missing, not_allowed = Refusal(401, "missing", ""), Refusal(403, "not_allowed", "")
+    exchange = arrived()
+    assert judge.without_credential(exchange, missing, not_allowed) is missing
+    exchange.consumer = ALICE
+    assert judge.without_credential(exchange, missing, not_allowed) is None
+    exchange.consumer = BOB
+    assert judge.without_credential(exchange, missing, not_allowed) is not_allowed
 
 
 @pytest.mark.parametrize(

@@ -110,10 +110,8 @@ class KeyAuth(Plugin[KeyAuthConfig]):
             raise ConfigError([*problems, *keys.problems], self.name)
         self._find = keys.find
         self._places = keys.places or tuple((kind, name, ()) for kind, name in config.places())
-        self._policy = AuthPolicy(config, build, local=bool(config.consumers or config.credentials))
+        self._policy = AuthPolicy(config, build, self.name, local=bool(config.consumers or config.credentials))
         self._enforced = self._policy.enforced
-        self._identity = build.identity_header
-        self._selects = config.allow is not None
         self._hides = config.hide_credentials
         headers = {"www-authenticate": challenge("Key", config.realm)}
         missing = "no_key_authentication_information_found"
@@ -140,21 +138,13 @@ class KeyAuth(Plugin[KeyAuthConfig]):
             consumer = self._find(value, kind, tables)
             if consumer is None:
                 continue
-            if self._selects and not self._policy.allows(consumer):
+            if not self._policy.admit(exchange, consumer):
                 return self._not_allowed
             if self._hides and kind == HEADER:
                 headers.remove_all((name,))
-            if consumer:
-                told = (self._identity, consumer.name.encode())
-                if exchange.consumer:
-                    headers.remove_all((self._identity,))
-                headers.extend_trusted((told,))  # what the caller sent under that name was removed by the core
-                exchange.consumer = consumer
             return None
-        # Another plug-in, or a gateway in front that is trusted to say so, may know the caller already.
-        if not exchange.consumer:
-            return self._invalid if presented else self._missing
-        return None if self._policy.allows(exchange.consumer) else self._not_allowed
+        refusal = self._invalid if presented else self._missing
+        return self._policy.without_credential(exchange, refusal, self._not_allowed)
 
     def _entries(self, problems: list[Problem]) -> Iterator[tuple[Consumer | str, ApiKey, tuple[Place, ...]]]:
         """Yield every key with its owner, by name alone if there are many, and its places."""

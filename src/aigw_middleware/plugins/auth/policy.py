@@ -18,6 +18,7 @@ from pydantic import field_validator
 
 from ...config.models import Names
 from ...consumers import Allowed, Consumer
+from ...exchange import Exchange, Refusal
 from ...headers import header_value
 from ...plugin import Build, Field, PluginConfig
 
@@ -49,9 +50,11 @@ class AuthPolicy:
     `local` says that consumers or credentials stand in the plug-in's own configuration.
     """
 
-    __slots__ = ("_allowed", "enforced", "warning")
+    __slots__ = ("_allowed", "_identity", "_name", "enforced", "warning")
 
-    def __init__(self, config: AuthConfig, build: Build, *, local: bool) -> None:
+    def __init__(self, config: AuthConfig, build: Build, name: str, *, local: bool) -> None:
+        self._name = name
+        self._identity = build.identity_header
         own = build.in_rule and local
         wanted = config.allow is not None or own
         by_default = build.in_rule or not build.has_rules
@@ -65,8 +68,27 @@ class AuthPolicy:
         elif config.global_auth is None and not self.enforced:
             self.warning = "requests that no rule matches are not authenticated: set global_auth to true or to false"
 
-    def allows(self, consumer: Consumer) -> bool:
-        """Return whether a caller whose credential was verified may enter."""
+    def admit(self, exchange: Exchange, consumer: Consumer) -> bool:
+        """Let in whose credential was verified, and tell the service who calls; False when this caller may not enter."""
+        if not self._allows(consumer):
+            return False
+        exchange.identified_by = self._name
+        if consumer:
+            headers = exchange.request.headers
+            if exchange.consumer:
+                headers.remove_all((self._identity,))
+            # What the caller sent under that name was removed by the core.
+            headers.extend_trusted(((self._identity, consumer.name.encode()),))
+            exchange.consumer = consumer
+        return True
+
+    def without_credential(self, exchange: Exchange, refusal: Refusal, not_allowed: Refusal) -> Refusal | None:
+        """Judge a caller who did not identify itself here: another plug-in, or a trusted gateway in front, may know it."""
+        if not exchange.consumer:
+            return refusal
+        return None if self._allows(exchange.consumer) else not_allowed
+
+    def _allows(self, consumer: Consumer) -> bool:
         return self._allowed is None or not consumer or consumer in self._allowed
 
 
