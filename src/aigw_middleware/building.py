@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .config.files import Files
 from .config.matching import Match
 from .config.matching import problems as match_problems
 from .config.models import GatewayConfig, MatchModel, PluginEntry, PoliciesModel, RuleModel
@@ -232,7 +233,7 @@ class Builder:
                 in_rule=variant.match is not None,
                 error_format=self._config.error_format,
                 identity_header=self._config.identity_header.lower().encode(),
-                base_directory=self._directory,
+                files=Files(self._directory),
             )
             plugins.append(self._plugin(cls, variant, settings, build))
         return Entry(identity, model.name, path, found, plugins)
@@ -376,6 +377,7 @@ def _same(old: Plugin[Any], cls: type[Plugin[Any]], config: Any, settings: Plugi
         and old.context.has_rules == build.has_rules
         and old.context.error_format == build.error_format
         and old.context.identity_header == build.identity_header
+        and not old.context.files.changed()
     )
 
 

@@ -36,6 +36,11 @@ class Core:
     `config` is a path, a mapping or None; `plugins` are objects added to what it names. Raises ConfigError.
     """
 
+    snapshot: Snapshot
+    """What new exchanges begin with."""
+    look_due = False
+    """Whether there are files to be looked at."""
+
     def __init__(
         self,
         config: Mapping[str, Any] | str | Path | None = None,
@@ -58,10 +63,8 @@ class Core:
         self._reloading = False
         self.reload_error: ConfigError | None = None
         """Why the last reload was refused; None when the file and the snapshot agree."""
-        self.snapshot = self._build(None)
+        self._put_in_force(self._build(None))
         self._next_look = 0.0
-        self._interval = self.snapshot.config.reload_interval if self.source.path is not None else 0.0
-        self.look_due = self._interval > 0
         _live.add(self)
 
     def want(self, direction: Direction, plugins: Sequence[Plugin[Any]] = ()) -> None:
@@ -71,7 +74,12 @@ class Core:
         with self._lock:
             self._directions.add(direction)
             self.plugins[direction] = (*self.plugins.get(direction, ()), *plugins)
-            self.snapshot = self._build(self.snapshot)
+            self._put_in_force(self._build(self.snapshot))
+
+    def _put_in_force(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        read = self.source.path is not None or snapshot.files
+        self.look_due = bool(read) and snapshot.config.reload_interval > 0
 
     def _build(self, previous: Snapshot | None) -> Snapshot:
         config, problems = self.source.read_with_problems()
@@ -91,17 +99,18 @@ class Core:
             except ConfigError as error:
                 self.reload_error = error
                 raise
-            self.snapshot = snapshot
+            self._put_in_force(snapshot)
             self.reload_error = None
             return snapshot
 
     def look(self) -> None:
-        """Look whether the file changed, at most every `reload_interval`; a change is read in a thread of its own."""
+        """Look whether a file changed, at most every `reload_interval`; a change is read in a thread of its own."""
         now = time.monotonic()
         if now < self._next_look:
             return
-        self._next_look = now + self._interval
-        if self._reloading or not self.source.changed():
+        snapshot = self.snapshot
+        self._next_look = now + snapshot.config.reload_interval
+        if self._reloading or not (self.source.changed() or any(files.changed() for files in snapshot.files)):
             return
         self._reloading = True
         threading.Thread(target=self._reload_aside, name="aigw-reload", daemon=True).start()

@@ -17,13 +17,14 @@ exchange lives in `exchange.local[self]`.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from .config.files import Files
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -140,8 +141,8 @@ class Build:
     """`upstream`: refusals carry the bytes of the gateways this library is compatible with."""
     identity_header: bytes = b"x-mse-consumer"
     """Header that tells the service who the consumer is."""
-    base_directory: str = "."
-    """Folder of the configuration file, for paths in it."""
+    files: Files = field(default_factory=Files)
+    """Reads files that the configuration names, relative to its own; a change of one is a change of the configuration."""
 
 
 ConfigT = TypeVar("ConfigT", bound=PluginConfig)

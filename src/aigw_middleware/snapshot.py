@@ -219,6 +219,8 @@ class Snapshot:
         self.sides = sides
         self.inbound = sides.get(INBOUND, NO_STACKS)
         self.plugins = frozenset(plugin for stacks in sides.values() for plugin in stacks.plugins)
+        self.files = tuple(plugin.context.files for plugin in self.plugins if plugin.context.files)
+        """Files besides the configuration that its plug-ins were made from."""
         self.edge = Edge(config, identity_headers)
         self.identity_names = self.edge.identity_names
         self.dialects = DialectTable()

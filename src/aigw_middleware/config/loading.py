@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import ConfigError, Problem
+from .files import WatchedFile
 from .models import GatewayConfig
 from .problems import problems_of
 
@@ -24,8 +24,7 @@ class Source:
     def __init__(self, config: Mapping[str, Any] | str | Path) -> None:
         self.path = None if isinstance(config, Mapping) else Path(config)
         self._given = dict(config) if isinstance(config, Mapping) else None
-        self._stamp: tuple[int, int, int] | None = None
-        self._digest = b""
+        self._file = WatchedFile(self.path) if self.path is not None else None
 
     @property
     def name(self) -> str:
@@ -38,20 +37,8 @@ class Source:
         return self.path.parent if self.path is not None else Path()
 
     def changed(self) -> bool:
-        """Whether the file differs from what was last read: by its stamp first, by its hash then."""
-        if self.path is None:
-            return False
-        try:
-            stamp = self._stat()
-            if stamp == self._stamp:
-                return False
-            digest = hashlib.sha256(self.path.read_bytes()).digest()
-        except OSError:
-            return True  # gone or unreadable: reading it will say why
-        if digest == self._digest:
-            self._stamp = stamp
-            return False
-        return True
+        """Whether the file differs from what was last read, or cannot be read any more."""
+        return self._file is not None and self._file.changed()
 
     def read(self) -> GatewayConfig:
         """Return the validated configuration. Raises ConfigError."""
@@ -73,20 +60,13 @@ class Source:
 
     def read_data(self) -> dict[str, Any]:
         """Return the configuration as written. Raises ConfigError."""
-        if self.path is None:
+        if self.path is None or self._file is None:
             return dict(self._given or {})
         try:
-            self._stamp = self._stat()
-            data = self.path.read_bytes()
+            data = self._file.read()
         except OSError as error:
             raise ConfigError([Problem("", f"cannot be read: {error.strerror or error}")], self.name) from None
-        self._digest = hashlib.sha256(data).digest()
         return decode(data, self.path.suffix.lower(), self.name)
-
-    def _stat(self) -> tuple[int, int, int]:
-        assert self.path is not None
-        stat = self.path.stat()
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def decode(data: bytes, suffix: str, name: str) -> dict[str, Any]:
