@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import CoroutineType
 from typing import Any, TypeAlias
 
+from .consumers import ANONYMOUS
 from .exchange import Decision, Exchange, Refusal, Reply
 from .json import InvalidJSON
 from .llm.text import WholeText
@@ -150,6 +151,10 @@ def _answered(exchange: Exchange, hook: Hook, answer: Reply | Refusal) -> Reply 
     plugin = owner(hook)
     exchange.answered_by = exchange.answered_by or plugin.name
     exchange.answering = plugin
+    if plugin.identifies and exchange.identified_by == plugin.name and isinstance(answer, Refusal):
+        # It took its own word back: who the caller said to be was provisional until the body was checked.
+        exchange.consumer = ANONYMOUS
+        exchange.identified_by = ""
     exchange.decide(plugin, "refused" if isinstance(answer, Refusal) else "answered", _reason(answer))
     return answer
 

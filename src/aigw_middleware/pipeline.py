@@ -13,6 +13,7 @@ from .llm.errors import render
 from .llm.text import WholeText
 from .llm.view import may_be_llm
 from .plugin import GATE, Needs, Plugin, needs_of, overridden
+from .unseen import concerned, notice
 
 if TYPE_CHECKING:
     from .exchange import Outcome
@@ -105,6 +106,8 @@ class Stack:
         )
         """Whether a plug-in must see every LLM call, so that none may pass as something else."""
         self.path_matching = any(plugin.path_matching for plugin in self.plugins)
+        self.unseen = concerned(self.plugins)
+        """Plug-ins for LLM calls that have met none yet."""
 
     def _request_steps(self) -> list[tuple[Hook, bool, bool]]:
         """Return `(hook, needs the body, concerns LLM calls only)` in order: the gate's two passes, then one by one."""
@@ -228,6 +231,8 @@ def complete(stack: Stack, exchange: Exchange, outcome: Outcome) -> None:
             hook(exchange)
         except Exception as error:
             contain(exchange, hook, error)
+    if stack.unseen:
+        notice(stack, exchange)
 
 
 def settle_and_complete(

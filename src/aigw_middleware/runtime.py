@@ -60,6 +60,17 @@ def open_store(url: str, now: Callable[[], float]) -> Store:
         return store
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop. Raises RuntimeError, with what to do, under anything but asyncio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "aigw_middleware runs on asyncio (uvloop included), and no asyncio loop is running here: "
+            "under trio, serve the application with asyncio instead"
+        ) from None
+
+
 class Runtime:
     """The living side of a gateway in one event loop, or in one process of a synchronous host."""
 

@@ -21,7 +21,7 @@ from ..lazy import lazy
 from ..paths import matching_path
 from ..plugin import INBOUND, Plugin
 from ..registry import REGISTRY, Registry
-from ..runtime import SetupFailed
+from ..runtime import SetupFailed, running_loop
 from ..snapshot import ANY_ROUTE
 from .asgi_exchange import Serving
 from .asgi_response import turn_down
@@ -175,7 +175,7 @@ class Gateway:
         snapshot = core.snapshot
         runtime = self._runtime
         if runtime is None or runtime.loop is not _running_loop() or not runtime.usable:
-            runtime = self._runtime = core.runtime(_running_loop())
+            runtime = self._runtime = core.runtime(running_loop())
         if runtime.snapshot is not snapshot:
             waiting = runtime.adopt(snapshot)
             if waiting is not None:
@@ -247,7 +247,7 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 snapshot = self.core.snapshot
-                runtime = self.core.runtime(_running_loop())
+                runtime = self.core.runtime(running_loop())
                 waiting = runtime.adopt(snapshot)
                 if waiting is not None:
                     await waiting
@@ -270,7 +270,7 @@ class Gateway:
         if core.look_due:
             core.look()
         snapshot: Snapshot = core.snapshot
-        runtime = core.runtime(_running_loop())
+        runtime = core.runtime(running_loop())
         waiting = runtime.adopt(snapshot)
         if waiting is not None:
             await waiting

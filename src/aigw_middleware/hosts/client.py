@@ -21,6 +21,7 @@ from ..lazy import lazy
 from ..plugin import OUTBOUND, Plugin
 from ..ports.drive import finish
 from ..registry import REGISTRY, Registry
+from ..runtime import running_loop
 from ..snapshot import ANY_ROUTE
 from .pull import Pulling
 
@@ -276,12 +277,10 @@ def transport_classes(name: str) -> tuple[type[Any], type[Any]]:
             self._inner = inner if inner is not None else module.AsyncHTTPTransport()
 
         async def handle_async_request(self, request: Any) -> Any:
-            import asyncio
-
             core = self.core
             if core.look_due:
                 core.look()
-            runtime = core.runtime(asyncio.get_running_loop())
+            runtime = core.runtime(running_loop())
             waiting = runtime.adopt(core.snapshot)
             if waiting is not None:
                 await waiting

@@ -25,6 +25,7 @@ from ..gateway import Core
 from ..hooks import run
 from ..plugin import INBOUND
 from ..ports.drive import finish
+from ..runtime import running_loop
 from ..snapshot import ANY_ROUTE
 from .django_exchange import DjangoRequest, DjangoSource, read_body, write_headers
 from .pull import Pulling
@@ -84,7 +85,7 @@ class GatewayMiddleware:
         core = self.core
         if core.look_due:
             core.look()
-        runtime = core.runtime(asyncio.get_running_loop())
+        runtime = core.runtime(running_loop())
         waiting = runtime.adopt(core.snapshot)
         if waiting is not None:
             await waiting
