@@ -143,7 +143,7 @@ class Builder:
                 )
             )
             self._check_patterns(match, f"routes[{number}]")
-            routes.append((Route(model.name, model.llm, model.watch_disconnect), match))
+            routes.append((Route(model.name, model.llm, model.watch_disconnect, model.auth_mode), match))
         return routes
 
     def _check_patterns(self, match: Match, path: str) -> None:

@@ -306,6 +306,8 @@ class Exchange:
     consumer: Consumer = ANONYMOUS
     identified_by: str = ""
     """Name of the plug-in that verified the caller's credential, of an anonymous one too; empty: none did."""
+    unidentified: tuple[Refusal, ...] = ()
+    """Refusals of plug-ins that did not know the caller, where another one may."""
     outcome: Outcome = ""
     error: BaseException | None = None
     """The exception that ended it, if one did."""

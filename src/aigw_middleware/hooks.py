@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 from .consumers import ANONYMOUS
 from .exchange import Decision, Exchange, Refusal, Reply
 from .json import InvalidJSON
-from .llm.text import WholeText
 from .llm.view import Uncovered
 from .plugin import Plugin
 from .ports.drive import finish
@@ -41,6 +40,7 @@ class WantedBody:
     """`on_request_body` of a plug-in that says by the headers whether the body concerns it."""
 
     __slots__ = ("plugin",)
+    named = "on_request_body"
 
     def __init__(self, plugin: Plugin[Any]) -> None:
         self.plugin = plugin
@@ -52,18 +52,19 @@ class WantedBody:
 class Timed:
     """With `debug`: a header or body hook that records its quiet passes too, and how long it took."""
 
-    __slots__ = ("plugin", "timed")
+    __slots__ = ("named", "plugin", "timed")
 
     def __init__(self, hook: Hook) -> None:
         self.timed = hook
         self.plugin = owner(hook)
+        self.named = _name(hook)
 
     def __call__(self, exchange: Exchange) -> Any:
         clock = exchange.ports.clock
         before = clock.monotonic()
         result = self.timed(exchange)
         taken = (clock.monotonic() - before) * 1e6
-        exchange.records.append(Decision(self.plugin.name, "ran", _name(self.timed), self.plugin.context.entry, taken))
+        exchange.records.append(Decision(self.plugin.name, "ran", self.named, self.plugin.context.entry, taken))
         return result
 
 
@@ -73,8 +74,9 @@ def timed(hooks: Sequence[Hook]) -> tuple[Hook, ...]:
 
 
 def owner(hook: Callable[..., Any]) -> Plugin[Any]:
-    """Return the plug-in that a compiled hook belongs to."""
-    return hook.plugin if type(hook) in (WholeText, WantedBody, Timed) else hook.__self__  # type: ignore[attr-defined, no-any-return]
+    """Return the plug-in that a compiled hook belongs to: a bound method of it, or an object that says so."""
+    plugin = getattr(hook, "plugin", None)
+    return plugin if plugin is not None else hook.__self__  # type: ignore[attr-defined, no-any-return]
 
 
 def run(hooks: Sequence[Hook], exchange: Exchange) -> Result:
@@ -194,11 +196,7 @@ def _place(error: BaseException) -> str:
 
 
 def _name(hook: Callable[..., Any]) -> str:
-    if type(hook) is Timed:
-        return _name(hook.timed)
-    if type(hook) is WholeText:
-        return "on_text"
-    return "on_request_body" if type(hook) is WantedBody else getattr(hook, "__name__", "hook")
+    return str(getattr(hook, "named", None) or getattr(hook, "__name__", "hook"))
 
 
 def _reason(answer: Reply | Refusal) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .exchange import Exchange, Refusal, Reply, Response
 from .headers import Headers
 from .hooks import UNCOVERED, Hook, WantedBody, _invalid_json, contain, logger, owner, timed
+from .identify import OneOfSeveral, identifying
 from .json import InvalidJSON
 from .llm.errors import render
 from .llm.text import WholeText
@@ -114,10 +115,13 @@ class Stack:
         headers: list[tuple[Hook, bool, bool]] = []
         bodies: list[tuple[Hook, bool, bool]] = []
         rest: list[tuple[Hook, bool, bool]] = []
+        several = identifying(self.plugins)
         for plugin in self.plugins:
             gate = plugin.stage in GATE
             llm = Needs.LLM in plugin.needs
-            request = overridden(plugin, "on_request")
+            request: Hook | None = overridden(plugin, "on_request")
+            if len(several) > 1 and plugin in several:
+                request = OneOfSeveral(plugin, last=plugin is several[-1])
             if request is not None:
                 (headers if gate else rest).append((request, getattr(plugin, "request_needs_body", False), False))
             body = overridden(plugin, "on_request_body")

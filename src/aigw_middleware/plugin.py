@@ -189,8 +189,6 @@ class Plugin(Generic[ConfigT]):
     """Whether upstream's `_rules_` start from a copy of the global configuration for this plug-in."""
     unused: frozenset[str] = frozenset()
     """Hooks that this instance does without by its configuration; set in `compile`, they cost nothing then."""
-    without_llm = 0
-    """Exchanges that were no LLM call, until one is; then -1. Counted for plug-ins that work on LLM calls only."""
     path_matching: ClassVar[bool] = False
     """Whether it judges by the path, so that ambiguous paths must be refused first."""
     Config: ClassVar[type[PluginConfig]] = PluginConfig

@@ -35,12 +35,13 @@ Deciding: TypeAlias = tuple[str | bytes | None, ...]
 class Route:
     """A name for some requests, and what goes with it."""
 
-    __slots__ = ("error_style", "llm", "name", "watch_disconnect")
+    __slots__ = ("auth_mode", "error_style", "llm", "name", "watch_disconnect")
 
-    def __init__(self, name: str, llm: str = "auto", watch_disconnect: bool = False) -> None:
+    def __init__(self, name: str, llm: str = "auto", watch_disconnect: bool = False, auth_mode: str = "") -> None:
         self.name = name
         self.llm = llm
         self.watch_disconnect = watch_disconnect
+        self.auth_mode = auth_mode
         self.error_style = DIALECTS[llm].error_style if llm in DIALECTS else "problem" if llm == "none" else ""
         """How errors look on this route; empty: as the path tells."""
 
@@ -225,6 +226,7 @@ class Snapshot:
         self.identity_names = self.edge.identity_names
         self.dialects = DialectTable()
         self.error_format = config.error_format
+        self.auth_mode = config.auth_mode
         self.max_body_bytes = config.max_body_bytes
         self.debug = config.debug
         self.on_disconnect = config.on_disconnect

@@ -74,7 +74,7 @@ def run_without_a_loop(coroutine: Coroutine[Any, Any, Any]) -> None:
 def test_another_event_loop_is_refused_by_name() -> None:
     gateway = Gateway(FakeProvider(), plugins=[Reader()])
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
-    with pytest.raises(RuntimeError, match="runs on asyncio .* under trio"):
+    with pytest.raises(RuntimeError, match=r"runs on asyncio .* under trio"):
         run_without_a_loop(gateway(scope, None, None))  # type: ignore[arg-type]
     asyncio.run(ask(gateway, 1))
 

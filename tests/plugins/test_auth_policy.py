@@ -16,7 +16,9 @@ def policy(
     global_auth: bool | None, has_rules: bool, in_rule: bool, allow: list[str] | None, local: bool
 ) -> AuthPolicy:
     build = Build(ConsumerTable(()), process_keyring(), "key-auth", has_rules=has_rules, in_rule=in_rule)
-    return AuthPolicy(AuthConfig.model_validate({"global_auth": global_auth, "allow": allow}), build, "key-auth", local=local)
+    return AuthPolicy(
+        AuthConfig.model_validate({"global_auth": global_auth, "allow": allow}), build, "key-auth", local=local
+    )
 
 
 def arrived() -> Exchange:

@@ -133,6 +133,9 @@ LlmSetting: TypeAlias = Literal[
 ]
 
 
+AuthMode: TypeAlias = Literal["any", "all"]
+
+
 class RouteModel(Model):
     """A name for some requests; the first route that matches gives its name to the exchange."""
 
@@ -149,6 +152,7 @@ class RouteModel(Model):
     watch_disconnect: bool = Field(
         False, description="Watch for a lost client on every answer, not only on LLM streams."
     )
+    auth_mode: AuthMode | Literal[""] = Field("", description="`auth_mode` for this route; empty: as for all.")
     policies: PoliciesModel = Field(PoliciesModel(), description="Policies around the call, for this route.")
 
 
@@ -173,6 +177,10 @@ class GatewayConfig(Model):
     client_header: str = Field("x-forwarded-for", description="Header in which trusted proxies name the client.")
     trust_identity_from: Names = Field(
         (), description="Addresses or CIDRs of gateways in front that may hand over the consumer header."
+    )
+    auth_mode: AuthMode = Field(
+        "any",
+        description="Where several plug-ins identify callers: `any` one is enough, or `all` must, as the same consumer.",
     )
     identity_header: str = Field("X-Mse-Consumer", description="Header that tells the service who the consumer is.")
     max_body_bytes: ByteSize = Field(

@@ -125,6 +125,7 @@ class WholeText:
     """One plug-in's `on_text` over a whole answer: each text once, final. A hook like any other of the response walk."""
 
     __slots__ = ("hook", "plugin")
+    named = "on_text"
 
     def __init__(self, plugin: Any) -> None:
         self.plugin = plugin

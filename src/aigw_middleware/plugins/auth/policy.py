@@ -74,11 +74,7 @@ class AuthPolicy:
             return False
         exchange.identified_by = self._name
         if consumer:
-            headers = exchange.request.headers
-            if exchange.consumer:
-                headers.remove_all((self._identity,))
-            # What the caller sent under that name was removed by the core.
-            headers.extend_trusted(((self._identity, consumer.name.encode()),))
+            exchange.request.headers.set_trusted(self._identity, consumer.name.encode())
             exchange.consumer = consumer
         return True
 
