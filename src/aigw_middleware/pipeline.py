@@ -115,6 +115,7 @@ class Stack:
         headers: list[tuple[Hook, bool, bool]] = []
         bodies: list[tuple[Hook, bool, bool]] = []
         rest: list[tuple[Hook, bool, bool]] = []
+        requests: list[Hook] = []
         several = identifying(self.plugins)
         for plugin in self.plugins:
             gate = plugin.stage in GATE
@@ -123,11 +124,14 @@ class Stack:
             if len(several) > 1 and plugin in several:
                 request = OneOfSeveral(plugin, last=plugin is several[-1])
             if request is not None:
+                requests.append(request)
                 (headers if gate else rest).append((request, getattr(plugin, "request_needs_body", False), False))
             body = overridden(plugin, "on_request_body")
             if body is not None:
                 hook: Hook = WantedBody(plugin) if overridden(plugin, "wants_body") else body
                 (bodies if gate else rest).append((hook, True, llm))
+        self.requests = tuple(requests)
+        """Every `on_request` hook, for what has headers only."""
         return headers + bodies + rest
 
     def _overriding(self, name: str) -> tuple[Callable[..., Any], ...]:

@@ -188,3 +188,24 @@ def test_the_same_on_wsgi() -> None:
 def test_a_wrong_mode_is_told() -> None:
     with pytest.raises(ConfigError, match="auth_mode"):
         Gateway(lambda *_: None, {"auth_mode": "some"})
+
+
+@pytest.mark.parametrize(("headers", "opens"), [({"third": "alice"}, True), ({"first": "wrong"}, False), ({}, False)])
+def test_the_same_for_websockets(headers: dict[str, str], opens: bool) -> None:
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+
+    config = {"plugins": [{"name": name} for name in ("first", "second", "third")]}
+    gateway = Gateway(service, config, registry=registry())
+    fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "websocket", "path": "/", "headers": fields, "query_string": b"", "extensions": {}}
+    sent: list[str] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    asyncio.run(gateway(scope, receive, send))
+    assert sent == ["websocket.accept" if opens else "websocket.close"]

@@ -9,7 +9,7 @@ from ..exchange import Refusal, Response
 from ..headers import Headers, end_to_end
 from ..hooks import UNCOVERED, run
 from ..pipeline import complete, refuse
-from ..plugin import INBOUND, overridden
+from ..plugin import INBOUND
 
 if TYPE_CHECKING:
     from ..exchange import Exchange, Reply
@@ -30,8 +30,7 @@ async def handshake(app: Any, scope: Any, receive: Any, send: Any, exchange: Exc
             exchange.decide(guard, "refused", "the frames of a websocket are not read")
             result = UNCOVERED
         if result is None:
-            hooks = [plugin.on_request for plugin in stack.plugins if overridden(plugin, "on_request")]
-            result = run(hooks, exchange)
+            result = run(stack.requests, exchange)
             if type(result) is CoroutineType:
                 result = await result
         if result is not None:
