@@ -280,3 +280,58 @@ def test_the_openai_sdk_streams_through_an_outgoing_transport() -> None:
             ]
 
     assert "".join(asyncio.run(run())) == "one two three"
+
+
+class Touch(Plugin[PluginConfig]):
+    """Changes a header, so that the request is made anew."""
+
+    name, priority = "touch", 1
+
+    def on_request(self, exchange: Exchange) -> None:
+        exchange.request.headers.set("x-added", "yes")
+
+
+@pytest.mark.parametrize(
+    ("module", "transport"), [(httpx, GatewayTransport), (httpx2, GatewayTransport2)], ids=["httpx", "httpx2"]
+)
+def test_a_changed_request_keeps_the_spelling_of_its_header_names(module: Any, transport: Any) -> None:
+    """Names are case-insensitive, and yet some servers and recorded exchanges look at their case."""
+    seen: list[Any] = []
+
+    def answer(request: Any) -> Any:
+        seen.extend(request.headers.raw)
+        return module.Response(200)
+
+    with module.Client(transport=transport(module.MockTransport(answer), NOTHING, plugins=[Touch()])) as sdk:
+        sdk.get("http://provider.test/", headers={"X-Api-Key": "k", "X-Stainless-OS": "Linux"})
+    names = [name for name, _ in seen]
+    assert {b"X-Api-Key", b"X-Stainless-OS", b"x-added"} <= set(names)
+
+
+def test_a_transport_is_entered_and_left_as_the_client_is() -> None:
+    events: list[str] = []
+
+    class Inner(httpx.BaseTransport, httpx.AsyncBaseTransport):
+        def __enter__(self) -> Any:
+            events.append("enter")
+            return self
+
+        def __exit__(self, *raised: Any) -> None:
+            events.append("exit")
+
+        async def __aenter__(self) -> Any:
+            events.append("enter")
+            return self
+
+        async def __aexit__(self, *raised: Any) -> None:
+            events.append("exit")
+
+    with httpx.Client(transport=GatewayTransport(Inner(), NOTHING)):
+        events.append("in use")
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=AsyncGatewayTransport(Inner(), NOTHING)):
+            events.append("in use")
+
+    asyncio.run(run())
+    assert events == ["enter", "in use", "exit"] * 2

@@ -740,3 +740,27 @@ def test_a_refusal_in_flask_opens_no_request_context() -> None:
     assert response.status_code == 403
     assert response.get_json()["code"] == "no"
     assert events == []
+
+
+@pytest.mark.parametrize("outermost", [True, False])
+def test_an_exception_is_answered_or_goes_on_outward(outermost: bool) -> None:
+    """Debuggers and tests stand outside and want the exception; a server wants an answer that passed the plug-ins."""
+    ended: list[str] = []
+
+    def broken(environ: Any, start_response: Any) -> Any:
+        raise LookupError("broken")
+
+    def note(self: Any, exchange: Exchange) -> None:
+        ended.append(exchange.outcome)
+
+    def add(self: Any, exchange: Exchange, response: Any) -> None:
+        response.headers.add("x-seen", "yes")
+
+    gateway = WSGIGateway(broken, plugins=[made("watch", on_refusal=add, on_complete=note)], outermost=outermost)
+    result = wsgi_exchange(gateway)
+    if outermost:
+        assert result.exception is None
+        assert (result.status, result.header("x-seen")) == (500, "yes")
+    else:
+        assert isinstance(result.exception, LookupError)
+    assert ended == ["failed"]

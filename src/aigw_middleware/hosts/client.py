@@ -112,7 +112,8 @@ class _SourceBase:
             extensions=native.extensions,
             **({"content": content} if content is not None else {"stream": native.stream}),
         )
-        built.headers = self._module.Headers(request.headers.raw)
+        spelled = {name.lower(): name for name, _ in native.headers.raw}  # some servers still look at the case of names
+        built.headers = self._module.Headers([(spelled.get(name, name), value) for name, value in request.headers.raw])
         return built
 
     def _head(self) -> tuple[int, RawHeaders]:
@@ -240,6 +241,17 @@ def transport_classes(name: str) -> tuple[type[Any], type[Any]]:
             if self._owned:
                 self.core.close()
 
+        def __enter__(self) -> Any:
+            self._inner.__enter__()
+            return self
+
+        def __exit__(self, *raised: Any) -> None:
+            try:
+                self._inner.__exit__(*raised)
+            finally:
+                if self._owned:
+                    self.core.close()
+
     class _BlockingBody(module.SyncByteStream):  # type: ignore[misc, name-defined]
         def __init__(self, pulling: Pulling, caller: Caller) -> None:
             self._pulling = pulling
@@ -315,6 +327,17 @@ def transport_classes(name: str) -> tuple[type[Any], type[Any]]:
             await self._inner.aclose()
             if self._owned:
                 await self.core.aclose()
+
+        async def __aenter__(self) -> Any:
+            await self._inner.__aenter__()
+            return self
+
+        async def __aexit__(self, *raised: Any) -> None:
+            try:
+                await self._inner.__aexit__(*raised)
+            finally:
+                if self._owned:
+                    await self.core.aclose()
 
     class _AsyncBody(module.AsyncByteStream):  # type: ignore[misc, name-defined]
         def __init__(self, pulling: Pulling, caller: Caller) -> None:

@@ -47,11 +47,11 @@ class Pulling:
         "_source",
         "_sources",
         "_verdict",
-        "error_policy",
         "exchange",
         "flow",
         "frames",
         "native",
+        "reraise",
         "restarted",
         "stack",
     )
@@ -71,7 +71,7 @@ class Pulling:
         self.flow: Flow | None = None
         self.native: Source | None = None
         """The service's own answer, when it is that which is handed over."""
-        self.error_policy = reraise
+        self.reraise = reraise
         self._sources = sources
         self._load = load
         self._source: Source | None = None
@@ -129,7 +129,7 @@ class Pulling:
         if reply is not None:
             await self._answer(reply)
             return
-        if self.error_policy or not isinstance(error, Exception):
+        if self.reraise or not isinstance(error, Exception):
             raise error
         self.exchange.decide("gateway", "failed", type(error).__name__)
         await self._answer(INTERNAL_ERROR)

@@ -37,8 +37,9 @@ class WSGIGateway:
 
         app.wsgi_app = WSGIGateway(app.wsgi_app, config="aigw.yaml")     # Flask
 
-    Around another WSGIGateway it absorbs it: one exchange, one sorted stack. Raises ConfigError; names a plug-in that needs
-    asyncio.
+    Around another WSGIGateway it absorbs it: one exchange, one sorted stack. An exception of the application is logged and
+    answered with a 500 that has passed the plug-ins; with `outermost=False` it goes on outward instead, to a debugger or
+    to a test that expects it. Raises ConfigError; names a plug-in that needs asyncio.
     """
 
     app: Any
@@ -50,10 +51,12 @@ class WSGIGateway:
         config: Mapping[str, Any] | str | Path | None = None,
         plugins: Sequence[Plugin[Any]] = (),
         *,
+        outermost: bool = True,
         registry: Registry = REGISTRY,
         clock: Clock | None = None,
         core: Core | None = None,
     ) -> None:
+        self._outermost = outermost
         if isinstance(app, WSGIGateway):
             if config is not None and app.core.configured:
                 raise ConfigError.of(
@@ -107,7 +110,7 @@ class WSGIGateway:
             if result is None and stack.bare and "meter" not in exchange.__dict__:
                 write_environ(request, environ)
                 return self._pass(environ, start_response, caller)
-            body = _Body(self.app, environ, exchange, stack, caller, start_response)
+            body = _Body(self.app, environ, exchange, stack, caller, start_response, reraise=not self._outermost)
             finish(body.pulling.open(result), "the exchange")
             try:
                 body.start()
@@ -229,6 +232,8 @@ class _Body:
         stack: Stack,
         caller: Caller,
         start_response: Callable[..., Any],
+        *,
+        reraise: bool,
     ) -> None:
         self._caller = caller
         self._start_response = start_response
@@ -241,7 +246,7 @@ class _Body:
         def source() -> _WsgiSource:
             return _WsgiSource(app, environ, exchange.request, stack.replay)
 
-        self.pulling = Pulling(exchange, stack, source, load, reraise=False)
+        self.pulling = Pulling(exchange, stack, source, load, reraise=reraise)
 
     def start(self) -> None:
         """Give the head to the server, which replaces one that it has already."""
