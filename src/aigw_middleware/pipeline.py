@@ -85,8 +85,10 @@ class Stack:
         self._debug = debug
         self._walks: dict[tuple[bool, Plugin[Any] | None, bool], Walk] = {}
         self.plain_walk = self.walk(False)
+        """The response side of what is no LLM call."""
+        self.llm_walk = self.walk(True)
         self.watches = bool(self.complete or self.usage)
-        self.silent = not self.watches and not self.around and self.walk(False).quiet and self.walk(True).quiet
+        self.silent = not self.watches and not self.around and self.plain_walk.quiet and self.llm_walk.quiet
         self.touches_body = bool(self.late or self.body_always or self.body_llm or self.body_asks)
         """Something happens between the header hooks and the call."""
         self.llm_aware = self.usage or self.body_llm or any(Needs.LLM in need for need in needs)
@@ -136,6 +138,10 @@ class Stack:
 
     def _overriding(self, name: str) -> tuple[Callable[..., Any], ...]:
         return tuple(getattr(plugin, name) for plugin in reversed(self.plugins) if overridden(plugin, name))
+
+    def walk_of(self, exchange: Exchange) -> Walk:
+        """Return the response side of an exchange that the service answers."""
+        return self.llm_walk if self.llm_aware and exchange.llm is not None else self.plain_walk
 
     def walk(self, llm: bool, answering: Plugin[Any] | None = None, gate_entered: bool = False) -> Walk:
         """Return the response side: all of it, or for an answer of one plug-in that of those entered before it."""

@@ -82,9 +82,10 @@ class Serving(Outbox):
             if refusal is not None:
                 exchange.decide("gateway", "refused", refusal.code)
                 return refusal
-            refusal = unrecognised(stack, exchange)
-            if refusal is not None:
-                return refusal
+            if stack.llm_guards and exchange.llm is None:
+                refusal = unrecognised(stack, exchange)
+                if refusal is not None:
+                    return refusal
         if not stack.late:
             return None
         result = run(stack.late if exchange.llm is not None else stack.late_plain, exchange)
@@ -101,7 +102,7 @@ class Serving(Outbox):
         if request.headers.changed:
             scope = {**scope, "headers": request.headers.raw}
         extensions = scope.get("extensions")
-        if extensions and not self._walk().quiet and any(name in extensions for name in UNSAFE_EXTENSIONS):
+        if extensions and not stack.walk_of(exchange).quiet and any(name in extensions for name in UNSAFE_EXTENSIONS):
             kept = {name: value for name, value in extensions.items() if name not in UNSAFE_EXTENSIONS}
             scope = {**scope, "extensions": kept}
         self._scope = scope
@@ -145,7 +146,7 @@ class Serving(Outbox):
 
     async def _run(self, scope: Any) -> None:
         self._attempts += 1
-        if self.stack.llm_aware or self.exchange.route.watch_disconnect:
+        if self._may_watch():
             self._runner = asyncio.current_task()
             self._inbox.on_unheard = self._cancel_application
         try:
@@ -162,6 +163,16 @@ class Serving(Outbox):
         else:
             if self._runner is not None:
                 self._take_back()
+
+    def _may_watch(self) -> bool:
+        """Whether the answer may be one during which a lost client is watched for: a stream, where the caller asks for one."""
+        exchange = self.exchange
+        if exchange.route.watch_disconnect:
+            return True
+        if not self.stack.llm_aware or exchange.llm is None:
+            return False
+        request = exchange.request
+        return request.received_body is None or b"stream" in request.received_body or "stream" in request.path
 
     def _cancel_application(self) -> None:
         """The client left and nobody told the application: one that waits for its provider would go on costing."""

@@ -16,7 +16,7 @@ from ..exchange import Exchange, Refusal, Reply, Response
 from ..flow import Flow, Mode
 from ..headers import Headers, end_to_end, lower_names
 from ..lazy import lazy
-from ..pipeline import Walk, complete, refuse, settle_and_complete, walk_for_answer
+from ..pipeline import complete, refuse, settle_and_complete, walk_for_answer
 from .asgi_inbox import Inbox
 
 if TYPE_CHECKING:
@@ -76,10 +76,6 @@ class Outbox:
         self.stack = stack
         self.frames: list[CallOutcome] = []
 
-    def _walk(self) -> Walk:
-        stack = self.stack
-        return stack.walk(stack.llm_aware and self.exchange.llm is not None)
-
     # ------------------------------------------------------------------ the response side
 
     def _application_send(self, message: Message) -> Awaitable[None]:
@@ -115,7 +111,7 @@ class Outbox:
         if "trailers" in message:
             self._expects_trailers = bool(message["trailers"])
         stack = self.stack
-        walk = self._walk() if stack.llm_aware else stack.plain_walk
+        walk = stack.walk_of(exchange)
         if walk.quiet and not stack.usage and "meter" not in exchange.__dict__:
             exchange.response = response
             self._passing = self._sent_start = True

@@ -238,11 +238,7 @@ class Pulling:
     async def _start(self, response: Response, source: Source, reply: Reply | None = None) -> None:
         """Run the response hooks that can run now; a held body is read to its end first."""
         exchange, stack = self.exchange, self.stack
-        walk = (
-            walk_for_answer(stack, exchange)
-            if reply is not None
-            else stack.walk(stack.llm_aware and exchange.llm is not None)
-        )
+        walk = walk_for_answer(stack, exchange) if reply is not None else stack.walk_of(exchange)
         flow = self.flow = Flow(exchange, stack, walk)
         self._source = source
         self._over = False
