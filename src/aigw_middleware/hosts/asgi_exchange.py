@@ -126,7 +126,7 @@ class Serving(Outbox):
             if (
                 not self._over
                 and not self._dropping
-                and self._flow is not None
+                and (self._flow is not None or self._passing)
                 and not self._stopped
                 and not self._inbox.gone
             ):

@@ -15,6 +15,7 @@ from ..errors import ClientLeft
 from ..exchange import Exchange, Refusal, Reply, Response
 from ..flow import Flow, Mode
 from ..headers import Headers, end_to_end, lower_names
+from ..hooks import run
 from ..lazy import lazy
 from ..pipeline import complete, refuse, settle_and_complete, walk_for_answer
 from .asgi_inbox import Inbox
@@ -22,7 +23,7 @@ from .asgi_inbox import Inbox
 if TYPE_CHECKING:
     from ..exchange import Outcome
     from ..hooks import Answer
-    from ..pipeline import Stack
+    from ..pipeline import Stack, Walk
 
 Message = MutableMapping[str, Any]
 UNSAFE_EXTENSIONS = ("http.response.pathsend", "http.response.zerocopysend")
@@ -112,18 +113,8 @@ class Outbox:
             self._expects_trailers = bool(message["trailers"])
         stack = self.stack
         walk = stack.walk_of(exchange)
-        if walk.quiet and not stack.usage and "meter" not in exchange.__dict__:
-            exchange.response = response
-            self._passing = self._sent_start = True
-            if self._inbox.gone:
-                await self._guarded(message)
-                return
-            try:
-                await self._send(message)
-            except OSError as error:
-                self._lost(error)
-            if exchange.route.watch_disconnect:
-                self._inbox.watch(self._scope)
+        if walk.bodiless and not stack.usage and "meter" not in exchange.__dict__:
+            await self._head_only(response, walk)
             return
         flow = self._flow = Flow(exchange, stack, walk)
         result = flow.start(response)
@@ -133,6 +124,28 @@ class Outbox:
                 await self._replace(answer)  # type: ignore[arg-type]
         if flow.mode is not Mode.HOLD:
             await self._send_start()
+
+    async def _head_only(self, response: Response, walk: Walk) -> None:
+        """The quick way of answers whose body nothing looks at."""
+        exchange = self.exchange
+        exchange.response = response
+        if walk.head:
+            result = run(walk.head, exchange)
+            if result is not None:
+                answer = await result if type(result) is CoroutineType else result
+                if answer is not None:
+                    await self._replace(answer)  # type: ignore[arg-type]
+        self._passing = self._sent_start = True
+        message = self._head_message()
+        if self._inbox.gone:
+            await self._guarded(message)
+            return
+        try:
+            await self._send(message)
+        except OSError as error:
+            self._lost(error)
+        if exchange.route.watch_disconnect:
+            self._inbox.watch(self._scope)
 
     async def _replace(self, answer: Reply | Refusal) -> None:
         """A hook answered in place of the application: send that, and stop the application."""
