@@ -61,6 +61,8 @@ class Headers:
     """
 
     changed = False
+    _looked = False
+    """Somebody asked once: the first look-up scans, the second makes the index, which by then pays for itself."""
     _owned = False
     """False: the list belongs to the server or the app, and is copied before the first change."""
 
@@ -92,7 +94,13 @@ class Headers:
 
     def get_bytes(self, name: bytes) -> bytes | None:
         """Return the first value of the lower-case `name` as bytes, or None."""
-        return self.index.get(name)
+        if self._looked or "index" in self.__dict__:
+            return self.index.get(name)
+        self._looked = True
+        for key, value in self.raw:
+            if key == name:
+                return value
+        return None
 
     def get_all(self, name: str) -> list[str]:
         """Return every value of `name`, in order."""

@@ -200,7 +200,8 @@ class Outbox:
             return
         more = message.get("more_body", False)
         data = message.get("body", b"")
-        self._arrived(data)
+        if self.frames or self.stack.watches:
+            self._arrived(data)
         exchange.bytes_sent += len(data)
         if self._inbox.gone:
             await self._guarded(message)
@@ -211,9 +212,10 @@ class Outbox:
                 self._lost(error)
         if not more and not self._expects_trailers:
             self._over = True
-            waiting = self._end("completed")
-            if waiting is not None:
-                await waiting
+            if "meter" in exchange.__dict__ or self._inbox.drains:
+                await self._finish("completed")
+            else:
+                complete(self.stack, exchange, "completed")
         elif more and not self.frames and (exchange.first_byte or not self.stack.watches):
             self._plain = True
 
