@@ -67,8 +67,17 @@ if TYPE_CHECKING:
     from .plugins.ai.model_mapper import ModelMapper as ModelMapper
     from .plugins.ai.prompt_decorator import AiPromptDecorator as AiPromptDecorator
     from .plugins.ai.statistics import AiStatistics as AiStatistics
+    from .plugins.auth.basic_auth import BasicAuth as BasicAuth
+    from .plugins.auth.hmac_auth import HmacAuth as HmacAuth
+    from .plugins.auth.jwt_auth import JwtAuth as JwtAuth
     from .plugins.auth.key_auth import KeyAuth as KeyAuth
+    from .plugins.security.bot_detect import BotDetect as BotDetect
     from .plugins.security.cors import Cors as Cors
+    from .plugins.security.ip_access_control import IpAccessControl as IpAccessControl
+    from .plugins.security.ip_restriction import IpRestriction as IpRestriction
+    from .plugins.security.real_ip import HttpRealIp as HttpRealIp
+    from .plugins.security.replay_protection import ReplayProtection as ReplayProtection
+    from .plugins.security.request_block import RequestBlock as RequestBlock
     from .plugins.traffic.key_rate_limit import KeyRateLimit as KeyRateLimit
     from .plugins.traffic.timeout import Timeout as Timeout
     from .plugins.transport.custom_response import CustomResponse as CustomResponse

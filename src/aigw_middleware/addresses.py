@@ -1,37 +1,31 @@
 """IP addresses: read them as proxies write them, hold large sets of networks, find the client behind trusted proxies.
 
     trusted = AddressSet(["10.0.0.0/8", "fd00::/8"])
-    client_address("10.0.0.7", hops_of("x-forwarded-for", ["203.0.113.9, 10.0.0.3"]), trusted)   # "203.0.113.9"
+    client_address("10.0.0.7", ["203.0.113.9, 10.0.0.3"], trusted)   # "203.0.113.9"
 
 Addresses are `bytes` in network order, 4 or 16 long ("packed"); an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is the
 IPv4 address that it stands for, so that no rule is passed by the other spelling.
 
-Source: RFC 7239 (Forwarded), RFC 9110 5.6 (lists, quoted strings), RFC 6874 (zone ids).
+Source: RFC 7239, section 6 (nodes and their ports), RFC 4291 (IPv6 addresses), RFC 6874 (zone ids).
 """
+
+from __future__ import annotations
 
 import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from socket import AF_INET, AF_INET6, inet_ntoa, inet_ntop, inet_pton
-from typing import Final
+from typing import Final, TypeAlias
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"
+_LOW_HALF: Final = (1 << 64) - 1
 _SPACE: Final = " \t"
 _MANY_BOUNDARIES: Final = 8192
+_MANY_PROBLEMS: Final = 20
+MAX_HOPS: Final = 32
+"""So many proxies one behind the other are believed, unless told otherwise; nobody has more."""
 _PORT: Final = re.compile(r"[0-9]{1,5}|_[A-Za-z0-9._-]+")  # RFC 7239, 6.3: a node's port may be obfuscated
-
-# One element of `Forwarded`, written backwards: an element that a proxy appended is whole at the right end of the line,
-# whatever a client left open before it.
-_NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_QUOTED: Final = (
-    r'"(?:\\\\)*+(?!\\)(?:[^"\\]\\*+|"\\(?:\\\\)*+(?!\\))*+"'  # a quote inside has an odd number of backslashes
-)
-_VALUE: Final = rf'(?:[^\s",;=\\]++|{_QUOTED})'  # addresses with colons are often left unquoted
-_PAIR: Final = rf"{_VALUE}={_NAME}"
-_ELEMENT: Final = re.compile(rf"[ \t]*+((?:{_PAIR})?(?:[ \t]*+;[ \t]*+(?:{_PAIR})?)*+)[ \t]*+(?:,|\Z)")
-_PARAMETER: Final = re.compile(rf"({_VALUE})=({_NAME})")
-_UNKNOWN: Final = "unknown"  # RFC 7239, 6.2
 
 
 def parse_address(text: str) -> bytes | None:
@@ -66,147 +60,15 @@ def format_address(packed: bytes) -> str:
     return inet_ntop(AF_INET6, packed)
 
 
-class AddressSet:
-    """The union of networks and addresses of both families.
+Network: TypeAlias = tuple[bytes, int]
+"""A packed address and the length of the prefix in bits."""
 
-    An entry is an address or `address/prefix length`; host bits that are set are ignored, so `10.1.2.3/8` is
-    `10.0.0.0/8`. IPv6 entries match IPv6 addresses only (`::/0` is not everything), except those inside
-    `::ffff:0:0/96`, which are IPv4. Raises ValueError that lists every entry which is neither.
 
-    `len` is the number of separate ranges left after the union. Immutable; a look-up grows with its logarithm.
+def parse_network(text: str) -> Network | None:
+    """Return the network that `text` holds, or None: an address or `address/prefix length`, and nothing around it.
+
+    What is written as an IPv4-mapped IPv6 network is the IPv4 network it stands for. Host bits may be set.
     """
-
-    __slots__ = ("_v4", "_v4_starts", "_v6")
-
-    def __init__(self, cidrs: Iterable[str] = ()) -> None:
-        v4: list[tuple[int, int]] = []
-        v6: list[tuple[int, int]] = []
-        bad: list[str] = []
-        for cidr in cidrs:
-            network = _network(cidr)
-            if network is None:
-                bad.append(cidr)
-                continue
-            packed, bits = network
-            mask = (1 << len(packed) * 8 - bits) - 1
-            first = int.from_bytes(packed) & ~mask
-            (v4 if len(packed) == 4 else v6).append((first, first + mask + 1))
-        if bad:
-            raise ValueError(f"not an IP address or network: {', '.join(map(repr, bad))}")
-        self._v4 = _boundaries(v4, 4)
-        self._v6 = _boundaries(v6, 16)
-        # Of a large set, where the boundaries of each 16-bit prefix begin: saves half of the steps through memory that
-        # no cache holds. IPv6 addresses in use share too few prefixes for it.
-        self._v4_starts: array[int] | None = None
-        if len(self._v4) >= _MANY_BOUNDARIES:
-            prefixes = (prefix.to_bytes(2) for prefix in range(1 << 16))
-            self._v4_starts = array("L", [bisect_left(self._v4, prefix) for prefix in prefixes])
-            self._v4_starts.append(len(self._v4))
-
-    def __contains__(self, address: bytes | str) -> bool:
-        """Whether the set holds this address, packed or text; False for what is no address."""
-        packed = parse_address(address) if isinstance(address, str) else address
-        size = len(packed) if packed else 0
-        if not packed or (size != 4 and size != 16):
-            return False
-        if size == 16:
-            if packed[:12] != _MAPPED:
-                return bisect_right(self._v6, packed) & 1 == 1
-            packed = packed[12:]
-        starts = self._v4_starts
-        if starts is None:
-            return bisect_right(self._v4, packed) & 1 == 1
-        prefix = packed[0] << 8 | packed[1]
-        return bisect_right(self._v4, packed, starts[prefix], starts[prefix + 1]) & 1 == 1
-
-    def __len__(self) -> int:
-        return (len(self._v4) + len(self._v6)) // 2
-
-    def __bool__(self) -> bool:
-        return bool(self._v4 or self._v6)
-
-    def __repr__(self) -> str:
-        return f"<AddressSet of {len(self)} ranges>"
-
-
-def client_address(peer: str | None, forwarded: Sequence[str], trusted: AddressSet, max_hops: int = 32) -> str | None:
-    """Return the address of the client: walk back from `peer` for as long as who reports the next hop is trusted.
-
-    `peer` is the address of the connection; `forwarded` is what the proxies report, oldest first, as `hops_of`
-    returns it or as lines of comma-separated addresses. The first address that is not trusted is the client, or, where
-    something else than an address comes first, or the hops end, the last trusted one. At most `max_hops` hops are
-    believed. A peer that is no address (a socket path, a test client) is never trusted, and returned as it is;
-    None when there is none.
-    """
-    packed = parse_address(peer) if peer else None
-    if not peer or packed is None:
-        return peer or None
-    client = peer
-    believed = 0
-    if trusted and max_hops > 0 and packed in trusted:
-        for line in reversed(forwarded):
-            for hop in reversed(line.split(",")):
-                if not hop.strip(_SPACE):
-                    continue  # RFC 9110, 5.6.1: empty list elements are ignored
-                reported = parse_address(hop)
-                if reported is None:
-                    return _spelled(client, packed)
-                client, packed = hop, reported
-                believed += 1
-                if believed == max_hops or packed not in trusted:
-                    return _spelled(client, packed)
-    return _spelled(client, packed)
-
-
-def hops_of(header_name: str, lines: Sequence[str]) -> list[str]:
-    """Return the hops that the lines of one header report, oldest first, for `client_address`.
-
-    `forwarded` is read by RFC 7239; a hop that does not say `for`, and everything to the left of the first malformed
-    place (counted from the right), is `unknown`. `x-real-ip` is one address, and the last one wins. Any other header
-    is a list as `x-forwarded-for` is. Hops keep their ports and quotes: `parse_address` reads them.
-    """
-    name = header_name.lower()
-    if name == "forwarded":
-        return [hop for line in lines for hop in _forwarded_hops(line)]
-    hops = [hop for line in lines for item in line.split(",") if (hop := item.strip(_SPACE))]
-    return hops[-1:] if name == "x-real-ip" else hops
-
-
-def _spelled(text: str, packed: bytes) -> str:
-    """Return the usual spelling of what was read from `text`: IPv4 without port and quotes has only one."""
-    return format_address(packed) if ":" in text or '"' in text else text.strip(_SPACE)
-
-
-def _forwarded_hops(line: str) -> list[str]:
-    backwards = line[::-1]
-    hops: list[str] = []
-    position, end = 0, len(backwards)
-    while position < end:
-        element = _ELEMENT.match(backwards, position)
-        if element is None:
-            hops.append(_UNKNOWN)
-            break
-        position = element.end()
-        if element[1]:
-            hops.append(_node(element[1]))
-    hops.reverse()
-    return hops
-
-
-def _node(element: str) -> str:
-    """Return the `for` value of an element that is written backwards."""
-    nodes = [value[::-1] for value, name in _PARAMETER.findall(element) if name.lower() == "rof"]
-    if len(nodes) != 1:
-        return _UNKNOWN
-    node = nodes[0]
-    if node[0] == '"':
-        node = re.sub(r"\\(.)", r"\1", node[1:-1], flags=re.DOTALL)
-    # Nobody shall take a node with a comma for two, nor an empty one for none.
-    return node if node.strip(_SPACE) and "," not in node else _UNKNOWN
-
-
-def _network(text: str) -> tuple[bytes, int] | None:
-    """Return the packed address and the prefix length of an entry."""
     address, slash, length = text.strip(_SPACE).partition("/")
     v6 = ":" in address
     packed = None if "%" in address else _packed_v6(address) if v6 else _packed_v4(address)
@@ -224,16 +86,151 @@ def _network(text: str) -> tuple[bytes, int] | None:
     return packed, bits
 
 
-def _boundaries(ranges: list[tuple[int, int]], size: int) -> list[bytes]:
-    """Return start, end, start, end, ... of the union, ends excluded: an address is inside behind an odd number."""
+class AddressSet:
+    """The union of networks and addresses of both families.
+
+    An entry is an address or `address/prefix length`; host bits that are set are ignored, so `10.1.2.3/8` is
+    `10.0.0.0/8`. IPv6 entries match IPv6 addresses only (`::/0` is not everything), except those inside
+    `::ffff:0:0/96`, which are IPv4. Raises ValueError that lists the entries which are neither, 20 of them at most.
+
+    `len` is the number of separate ranges left after the union. Immutable; a look-up grows with its logarithm. A range
+    takes 8 bytes (IPv4) or 32 (IPv6).
+    """
+
+    __slots__ = ("_v4", "_v4_starts", "_v6", "_v6_low")
+
+    def __init__(self, cidrs: Iterable[str] = ()) -> None:
+        networks: list[Network] = []
+        bad: list[str] = []
+        for cidr in cidrs:
+            network = parse_network(cidr)
+            if network is None:
+                bad.append(repr(cidr))
+            else:
+                networks.append(network)
+        if bad:
+            more = [f"and {len(bad) - _MANY_PROBLEMS} more"] if len(bad) > _MANY_PROBLEMS else []
+            raise ValueError(f"not an IP address or network: {', '.join([*bad[:_MANY_PROBLEMS], *more])}")
+        self._fill(networks)
+
+    @classmethod
+    def of(cls, networks: Iterable[Network]) -> AddressSet:
+        """Return the set of networks that `parse_network` returned."""
+        made = cls.__new__(cls)
+        made._fill(networks)
+        return made
+
+    def _fill(self, networks: Iterable[Network]) -> None:
+        v4: list[tuple[int, int]] = []
+        v6: list[tuple[int, int]] = []
+        for packed, bits in networks:
+            mask = (1 << len(packed) * 8 - bits) - 1
+            first = int.from_bytes(packed) & ~mask
+            (v4 if len(packed) == 4 else v6).append((first, first + mask + 1))
+        self._v4 = array("I", _boundaries(v4, 32))
+        # The first 64 bits of each boundary, and the others: most networks end where the others are zero.
+        places = _boundaries(v6, 128)
+        self._v6 = array("Q", [place >> 64 for place in places])
+        self._v6_low = array("Q", [place & _LOW_HALF for place in places])
+        # Of a large set, where the boundaries of each 16-bit prefix begin: saves most steps through memory that no cache
+        # holds. IPv6 addresses in use share too few prefixes for it.
+        self._v4_starts: array[int] | None = None
+        if len(self._v4) >= _MANY_BOUNDARIES:
+            self._v4_starts = array("I", [bisect_left(self._v4, prefix << 16) for prefix in range(1 << 16)])
+            self._v4_starts.append(len(self._v4))
+
+    def __contains__(self, address: bytes | str) -> bool:
+        """Whether the set holds this address, packed or text; False for what is no address."""
+        packed = parse_address(address) if isinstance(address, str) else address
+        size = len(packed) if packed else 0
+        if not packed or (size != 4 and size != 16):
+            return False
+        number = int.from_bytes(packed)
+        if size == 16:
+            high = number >> 64
+            if high or (number >> 32) != 0xFFFF:
+                behind = bisect_right(self._v6, high)
+                if behind and self._v6[behind - 1] == high:
+                    first = bisect_left(self._v6, high, 0, behind)
+                    behind = bisect_right(self._v6_low, number & _LOW_HALF, first, behind)
+                return behind & 1 == 1
+            number &= 0xFFFFFFFF
+        starts = self._v4_starts
+        if starts is None:
+            return bisect_right(self._v4, number) & 1 == 1
+        prefix = number >> 16
+        return bisect_right(self._v4, number, starts[prefix], starts[prefix + 1]) & 1 == 1
+
+    def __len__(self) -> int:
+        return (len(self._v4) + 1) // 2 + (len(self._v6) + 1) // 2
+
+    def __bool__(self) -> bool:
+        return bool(self._v4 or self._v6)
+
+    def __repr__(self) -> str:
+        return f"<AddressSet of {len(self)} ranges>"
+
+
+def client_address(
+    peer: str | None, forwarded: Sequence[str], trusted: AddressSet, max_hops: int = MAX_HOPS
+) -> str | None:
+    """Return the address of the client: walk back from `peer` for as long as who reports the next hop is trusted.
+
+    `peer` is the address of the connection; `forwarded` is what the proxies report, oldest first, as
+    `forwarded.hops_of` returns it or as lines of comma-separated addresses. The first address that is not trusted is the
+    client, or, where something else than an address comes first, or the hops end, the last trusted one. At most
+    `max_hops` hops are believed. A peer that is no address (a socket path, a test client) is never trusted, and returned
+    as it is; None when there is none.
+    """
+    named = reported_address(forwarded, trusted, max_hops) if peer and peer in trusted else None
+    return named if named is not None else usual_spelling(peer)
+
+
+def reported_address(forwarded: Sequence[str], trusted: AddressSet, max_hops: int = MAX_HOPS) -> str | None:
+    """Return the client's address as a trusted peer reports it, as `client_address` does; None when it names nobody."""
+    found: tuple[str, bytes] | None = None
+    believed = 0
+    for line in reversed(forwarded if max_hops > 0 else ()):
+        for hop in reversed(line.split(",")):
+            if not hop.strip(_SPACE):
+                continue  # RFC 9110, 5.6.1: empty list elements are ignored
+            packed = parse_address(hop)
+            if packed is None:
+                return _spelled(*found) if found is not None else None
+            found = hop, packed
+            believed += 1
+            if believed == max_hops or packed not in trusted:
+                return _spelled(*found)
+    return _spelled(*found) if found is not None else None
+
+
+def usual_spelling(peer: str | None) -> str | None:
+    """Return a peer's address in its usual spelling, and what is no address as it is; None for an empty text."""
+    if not peer or ":" not in peer:  # IPv4 has only one
+        return peer or None
+    packed = parse_address(peer)
+    return peer if packed is None else format_address(packed)
+
+
+def _spelled(text: str, packed: bytes) -> str:
+    """Return the usual spelling of what was read from `text`: IPv4 without port and quotes has only one."""
+    return format_address(packed) if ":" in text or '"' in text else text.strip(_SPACE)
+
+
+def _boundaries(ranges: list[tuple[int, int]], bits: int) -> list[int]:
+    """Return start, end, start, end, ... of the union, ends excluded: an address is inside behind an odd number.
+
+    The end of a range that reaches the last address is left out.
+    """
     joined: list[int] = []
     for start, end in sorted(ranges):
         if joined and start <= joined[-1]:
             joined[-1] = max(joined[-1], end)
         else:
             joined += start, end
-    beyond = b"\xff" * (size + 1)  # the end of a range that reaches the last address
-    return [beyond if place >> size * 8 else place.to_bytes(size) for place in joined]
+    if joined and joined[-1] >> bits:
+        joined.pop()
+    return joined
 
 
 def _is_port(text: str) -> bool:

@@ -13,6 +13,7 @@ from .config.models import GatewayConfig, MatchModel, PluginEntry, PoliciesModel
 from .config.rules import Variant, match_of, variants
 from .config.secrets import Keyring, process_keyring, read_secret
 from .consumers import Consumer, ConsumerTable
+from .edge import forwarding_of
 from .errors import ConfigError, Problem, nearest
 from .order import in_order
 from .plugin import GATE, INBOUND, OUTBOUND, Build, Direction, Plugin, PluginSettings
@@ -186,6 +187,7 @@ class Builder:
         if self._problems:
             return Stacks((), (), (), self._config.stage_order)
         self._check_late(entries, extra)
+        self._check_forwarding(entries, extra)
         if self._problems:
             return Stacks((), (), (), self._config.stage_order)
         return Stacks(entries, extra, routes, self._config.stage_order, debug=self._config.debug)
@@ -301,6 +303,25 @@ class Builder:
                         f"{entry.name} runs before authentication is done: the consumer is not known there",
                     )
 
+    def _check_forwarding(self, entries: Sequence[Entry], extra: Sequence[Plugin[Any]]) -> None:
+        """The client is known before the first hook: early keys alone can choose how, and one plug-in for a request."""
+        supplying = [("", False) for plugin in extra if forwarding_of((plugin,))]
+        for entry in entries:
+            pairs = zip(entry.variants, entry.plugins, strict=True)
+            found = [variant for variant, plugin in pairs if plugin is not None and forwarding_of((plugin,))]
+            for variant in found:
+                if variant.late:
+                    path = variant.path.removesuffix(".config") + ".match"
+                    self._problem(
+                        path, f"{entry.name} says who the client is before consumer, group or model are known"
+                    )
+            if found:
+                supplying.append((entry.path, all(variant.match is not None for variant in found)))
+        if len(supplying) > 1 and not all(by_rules for _, by_rules in supplying):
+            self._problem(
+                supplying[-1][0], "another plug-in already says who the client is, for every request", "keep one"
+            )
+
     def _identity_headers(self, sides: Iterable[Stacks]) -> list[str]:
         names: list[str] = []
         for stacks in sides:
@@ -350,7 +371,7 @@ def _policies(config: GatewayConfig) -> list[PluginEntry]:
         if default is None and not rules:
             continue
         surroundings: dict[str, Any] = {"config": default.model_dump()} if default is not None else {}
-        entries.append(PluginEntry(name=name, rules=tuple(rules), **surroundings))
+        entries.append(PluginEntry(name=name.replace("_", "-"), rules=tuple(rules), **surroundings))
     return entries
 
 

@@ -58,13 +58,13 @@ def explain(
     exchange = _exchange(snapshot, method, path, headers, client, direction)
     request = exchange.request
     removed = sorted({name.decode("latin-1") for name, _ in request.headers.raw if name in snapshot.identity_names})
-    client_found = client_of(exchange)  # before headers are taken away
     _, refusal = snapshot.admit(exchange, stacks)
     facts = Facts(request.path, request.method, request.domain, exchange.route.name, request.headers.get)
     pairs = stacks.chosen(stacks.choice(exchange))
     chosen = [(entry, plugin, choice_of(entry, plugin, facts)) for entry, plugin in pairs]
     running = [plugin for _, plugin, _ in chosen if plugin is not None]
     stack = Stack(in_order([*_given_in_code(stacks), *running], snapshot.config.stage_order))
+    client_found = client_of(exchange, stack)
     choices = {id(plugin): (entry, choice) for entry, plugin, choice in chosen if plugin is not None}
     steps = _steps(stack, choices, snapshot)
     off = [(entry, choice) for entry, plugin, choice in chosen if plugin is None]

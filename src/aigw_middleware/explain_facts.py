@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .addresses import usual_spelling
 from .choices import describe
 from .config.matching import Match
+from .edge import forwarding_of
 from .explanation import Named
 from .llm.dialects import DIALECTS
 from .llm.errors import error_style
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from .config.models import RouteModel
     from .exchange import Exchange, Refusal
     from .explanation import Step
+    from .pipeline import Stack
 
 STYLES = {
     "openai": "JSON as OpenAI's API sends errors",
@@ -51,17 +54,17 @@ def route_of(exchange: Exchange) -> Named:
     return Named(exchange.route.name, "no route matches" if routes else "no routes are configured")
 
 
-def client_of(exchange: Exchange) -> Named:
+def client_of(exchange: Exchange, stack: Stack) -> Named:
     """Return the caller's address, and who names it."""
     peer, client = exchange.request.peer, exchange.client
-    config = exchange.snapshot.config
+    forwarding = forwarding_of(stack.plugins) or exchange.snapshot.edge.forwarding
     if client is None:
         return Named("", "the address of the connection is not given")
-    if client != peer:
-        return Named(client, f"{config.client_header} names it, and {peer} is a trusted proxy")
-    if not config.trusted_proxies:
+    if client != usual_spelling(peer):
+        return Named(client, f"{forwarding.header} names it, and {peer} is a trusted proxy")
+    if not forwarding:
         return Named(client, "the other end of the connection; no `trusted_proxies` are configured")
-    return Named(client, f"the other end of the connection; no trusted proxy names another in {config.client_header}")
+    return Named(client, f"the other end of the connection; no trusted proxy names another in {forwarding.header}")
 
 
 def caller_of(exchange: Exchange, steps: Iterable[Step]) -> Named:

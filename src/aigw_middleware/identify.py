@@ -58,6 +58,8 @@ class OneOfSeveral:
 
     def _judge(self, exchange: Exchange, consumer: Consumer, by: str, every: bool, result: Any) -> Any:
         """Decide on what the plug-in said, given who was known before and by whom."""
+        if type(result) is Refusal:  # whatever it admitted before it thought better of it
+            exchange.consumer, exchange.identified_by = (ANONYMOUS, "") if every else (consumer, by)
         if result is None and by and consumer and exchange.consumer and exchange.consumer.name != consumer.name:
             return CONFLICT
         if every:

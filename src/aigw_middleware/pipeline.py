@@ -113,28 +113,29 @@ class Stack:
         """Plug-ins for LLM calls that have met none yet."""
 
     def _request_steps(self) -> list[tuple[Hook, bool, bool]]:
-        """Return `(hook, needs the body, concerns LLM calls only)` in order: the gate's two passes, then one by one."""
+        """Return `(hook, needs the body, concerns LLM calls only)` in order: the gate's passes, then one by one."""
         headers: list[tuple[Hook, bool, bool]] = []
         bodies: list[tuple[Hook, bool, bool]] = []
+        identified: list[tuple[Hook, bool, bool]] = []
         rest: list[tuple[Hook, bool, bool]] = []
-        requests: list[Hook] = []
         several = identifying(self.plugins)
         for plugin in self.plugins:
             gate = plugin.stage in GATE
-            llm = Needs.LLM in plugin.needs
             request: Hook | None = overridden(plugin, "on_request")
             if len(several) > 1 and plugin in several:
                 request = OneOfSeveral(plugin, last=plugin is several[-1])
             if request is not None:
-                requests.append(request)
                 (headers if gate else rest).append((request, getattr(plugin, "request_needs_body", False), False))
             body = overridden(plugin, "on_request_body")
             if body is not None:
                 hook: Hook = WantedBody(plugin) if overridden(plugin, "wants_body") else body
-                (bodies if gate else rest).append((hook, True, llm))
-        self.requests = tuple(requests)
-        """Every `on_request` hook, for what has headers only."""
-        return headers + bodies + rest
+                (bodies if gate else rest).append((hook, True, Needs.LLM in plugin.needs))
+            after = overridden(plugin, "on_identified")
+            if after is not None:
+                (identified if gate else rest).append((after, False, False))
+        self.requests = tuple(hook for hook, body, _ in headers + identified + rest if not body)
+        """The hooks of what has headers only."""
+        return headers + bodies + identified + rest
 
     def _overriding(self, name: str) -> tuple[Callable[..., Any], ...]:
         return tuple(getattr(plugin, name) for plugin in reversed(self.plugins) if overridden(plugin, name))

@@ -150,6 +150,7 @@ ConfigT = TypeVar("ConfigT", bound=PluginConfig)
 HOOKS = (
     "on_request",
     "on_request_body",
+    "on_identified",
     "on_upstream",
     "on_response",
     "on_response_body",
@@ -283,6 +284,9 @@ class Plugin(Generic[ConfigT]):
 
     def on_request_body(self, exchange: Exchange) -> Hook:
         """The request's body is loaded. Not called when `wants_body` said no."""
+
+    def on_identified(self, exchange: Exchange) -> Hook:
+        """The gate has been passed: who calls is known, and whatever was signed has been checked."""
 
     async def on_upstream(self, exchange: Exchange, call: Call) -> Answer:
         """Stand around the call: `outcome = await call(...)`, as often as needed, before the first byte left."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .llm.text import Channel
 
 PREFIX = "shadow:"
-_ANSWERING = ("on_request", "on_request_body", "on_response", "on_response_body")
+_ANSWERING = ("on_request", "on_request_body", "on_identified", "on_response", "on_response_body")
 
 
 def shadow_of(plugin: Plugin[Any]) -> Plugin[Any]:

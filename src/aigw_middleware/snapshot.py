@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .config.matching import Facts, Match, MatchIndex
 from .config.rules import Late
-from .edge import Edge
+from .edge import Edge, Forwarding, forwarding_of
 from .exchange import Exchange, Refusal, Request
 from .late import late_choice
 from .llm.dialects import DIALECTS, DialectTable
@@ -71,6 +71,11 @@ class Entry:
         """Whether a rule needs what is known only at the plug-in's turn."""
         return any(variant.late for variant in self.variants)
 
+    @property
+    def ruled(self) -> bool:
+        """Whether rules choose its plug-in."""
+        return any(variant.match is not None for variant in self.variants)
+
 
 class Stacks:
     """Finds the compiled stack of a request. Costs depend on the request, not on the number of rules."""
@@ -99,6 +104,12 @@ class Stacks:
         self._cache: dict[tuple[int, ...], Stack] = {}
         self.plugins = (*self._extra, *(plugin for entry in entries for plugin in entry.plugins if plugin is not None))
         self.matches_paths = "path" in asked or any(plugin.path_matching for plugin in self.plugins)
+        self.forwarding: Forwarding | None = None
+        """What stands in place of the configuration's `trusted_proxies`, for every exchange."""
+        self.forwarding_by_rules = any(forwarding_of(filter(None, entry.plugins)) for entry in entries if entry.ruled)
+        """Whether rules choose it: then each stack has its own."""
+        if not self.forwarding_by_rules:
+            self.forwarding = forwarding_of(in_order(self.plugins, stage_order))
         self.only = None if indexes else self._compile(())
         """The one stack, when neither routes nor rules choose."""
         self.known: dict[Deciding, tuple[Route, Stack]] = {}
@@ -222,7 +233,7 @@ class Snapshot:
         self.plugins = frozenset(plugin for stacks in sides.values() for plugin in stacks.plugins)
         self.files = tuple(plugin.context.files for plugin in self.plugins if plugin.context.files)
         """Files besides the configuration that its plug-ins were made from."""
-        self.edge = Edge(config, identity_headers)
+        self.edge = Edge(config, identity_headers, self.inbound.forwarding)
         self.identity_names = self.edge.identity_names
         self.dialects = DialectTable()
         self.error_format = config.error_format
@@ -245,6 +256,8 @@ class Snapshot:
             known = stacks.known.get(deciding)
             if known is not None:
                 exchange.route, stack = known
+                if stacks.forwarding_by_rules:
+                    self._find_client(exchange, stack)
                 return stack, None
         if stacks.matches_paths and self._refuse_ambiguous:
             raw_path = request.raw_path
@@ -255,4 +268,11 @@ class Snapshot:
         stack = stacks.only if stacks.only is not None else stacks.find(exchange)
         if deciding is not None and refusal is None:
             stacks.remember(deciding, exchange, stack)
+        if stacks.forwarding_by_rules:
+            self._find_client(exchange, stack)
         return stack, refusal
+
+    def _find_client(self, exchange: Exchange, stack: Stack) -> None:
+        """Find the client as the rules of this request have it, before anybody asks."""
+        forwarding = forwarding_of(stack.plugins) or self.edge.forwarding
+        exchange.client = forwarding.client(exchange.request)

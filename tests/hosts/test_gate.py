@@ -201,3 +201,49 @@ def test_interleaved_exchanges_share_nothing() -> None:
         assert vars(tagging) == before
 
     asyncio.run(exchange())
+
+
+class Ordered(Plugin[Any]):
+    """Notes its turns, and who calls by then."""
+
+    def __init__(self, name: str, stage: Stage, turns: list[str], *hooks: str) -> None:
+        self.turns = turns
+        self.unused = frozenset({"on_request", "on_request_body", "on_identified"} - set(hooks))
+        self.name, self.stage = name, stage  # type: ignore[misc]
+        super().__init__()
+
+    def _note(self, exchange: Exchange, hook: str) -> None:
+        self.turns.append(f"{self.name} {hook}")
+
+    def on_request(self, exchange: Exchange) -> None:
+        self._note(exchange, "request")
+
+    def on_request_body(self, exchange: Exchange) -> None:
+        self._note(exchange, "body")
+
+    def on_identified(self, exchange: Exchange) -> None:
+        self._note(exchange, "identified")
+
+
+@pytest.mark.parametrize("body", [[b"x"], []])
+def test_what_depends_on_who_calls_comes_after_all_who_find_out(body: list[bytes]) -> None:
+    turns: list[str] = []
+    plugins = [
+        Ordered("first", Stage.AUTHORIZATION, turns, "on_request", "on_identified"),
+        Ordered("signature", Stage.AUTHENTICATION, turns, "on_request", "on_request_body"),
+        Ordered("guard", Stage.DEFAULT, turns, "on_request", "on_identified"),
+    ]
+
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    asyncio.run(asgi_exchange(Gateway(service, plugins=plugins), "POST", body=body))
+    assert turns == [
+        "first request",
+        "signature request",
+        "signature body",
+        "first identified",
+        "guard request",
+        "guard identified",
+    ]

@@ -738,14 +738,29 @@ CONFIGURED: dict[str, dict[str, Any]] = {
     "ai-data-masking": {"deny_words": ["secret"]},
     "ai-prompt-decorator": {"prepend": [{"role": "system", "content": "Be brief."}]},
     "ai-statistics": {"use_default_attributes": True},
+    "basic-auth": {
+        "consumers": [{"name": "alice", "credential": "alice:open:sesame"}],
+        "global_auth": False,  # nobody has a password here
+    },
+    "bot-detect": {"mode": "label", "categories": {"crawler": "block"}},
     "cors": {"allow_origin_patterns": ["https://*.example"], "allow_credentials": True},
     "custom-response": {"status_code": 203, "body": "own", "enable_on_status": ["404"]},
+    "http-real-ip": {"real_ip_from": ["127.0.0.1"]},
+    "ip-access-control": {"deny": ["192.0.2.0/24"]},
+    "ip-restriction": {"allow": ["127.0.0.1"]},
+    "hmac-auth": {
+        "consumers": [{"name": "alice", "key": "k", "secret": "s" * 16}],
+        "anonymous_consumer": "guest",  # nobody signs here
+    },
+    "jwt-auth": {"enable_headers": ["x-token"]},  # nobody has one here
     "key-auth": {
         "keys": ["x-key"],
         "consumers": [{"name": f"c{number}", "credential": f"key-of-caller-{number:04}"} for number in range(50)],
     },
     "key-rate-limit": {"limit_by_header": "x-key", "limit_keys": [{"key": "*", "query_per_day": 1000}]},
     "model-mapper": {"model_mapping": {"m1*": "one", "m2": "two", "*": ""}},
+    "replay-protection": {"nonce_header": "x-key"},
+    "request-block": {"block_bodies": ["secret"]},
     "timeout": {"total": 1_000},
 }
 

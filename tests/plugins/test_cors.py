@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from starlette.middleware.cors import CORSMiddleware
 
 from aigw_middleware import ConfigError, Cors, Gateway
 from aigw_middleware.plugins.security import cors
 from aigw_middleware.plugins.security.origins import OriginPattern, canonical_origin
+from aigw_middleware.plugins.security.preflights import MAX_ANSWERS, MAX_ASKED_BYTES, PreflightAnswers
 from aigw_middleware.testing.asgi import AsgiExchange
 from aigw_middleware.testing.wsgi import WsgiExchange
 from tests.plugins.service import Gated, Service
@@ -62,6 +64,7 @@ def allowed(config: Mapping[str, Any], origin: str) -> bool:
         ({}, APP, True),
         ({}, "http://localhost:3000", True),
         ({}, "chrome-extension://abcdefgh", True),
+        ({}, "file://", True),
         ({}, "null", False),
         ({}, "no origin at all", False),
         ({}, "https://a.example/path", False),
@@ -85,6 +88,10 @@ def allowed(config: Mapping[str, Any], origin: str) -> bool:
         (LISTED, "https://evil.com", False),
         ({"allow_origins": ["https://App.Example.com:443/"]}, APP, True),
         ({"allow_origins": [APP, "http://[::1]:8080"]}, "http://[::1]:8080", True),
+        ({"allow_origins": ["file://", "capacitor://localhost"]}, "file://", True),
+        ({"allow_origins": ["capacitor://localhost"]}, "capacitor://localhost", True),
+        ({"allow_origins": ["capacitor://localhost"]}, "file://", False),
+        (LISTED, "https://", False),
         ({"allow_origin_patterns": ["https://*.example.com"]}, APP, True),
         ({"allow_origin_patterns": ["https://*.example.com/"]}, APP.upper(), True),
         ({"allow_origin_patterns": ["https://*.example.com"]}, "https://a.b.example.com", True),
@@ -235,6 +242,38 @@ def test_other_options_requests_reach_the_service() -> None:
 def test_a_preflight_needs_no_credential() -> None:
     gated = Gated("cors", plugins=[{"name": "key-auth", "config": {"keys": ["x-api-key"]}}])
     assert "allow-origin" in fields(preflight(gated))
+
+
+def test_answers_are_remembered_by_all_that_was_asked_and_bounded() -> None:
+    asked: list[tuple[bytes, ...]] = []
+
+    def answer(*key: Any) -> tuple[tuple[bytes, bytes], ...]:
+        asked.append(key)
+        return ((b"x", key[0]),)
+
+    answers = PreflightAnswers(answer)
+    keys = [
+        (b"o", b"GET", b"", False),
+        (b"o", b"GET", b"", True),
+        (b"o", b"GET", b"x", False),
+        (b"p", b"GET", b"", False),
+    ]
+    for key in keys * 3:
+        assert answers.find(*key) == ((b"x", key[0]),)
+    assert asked == keys
+    answers.find(b"o", b"GET", b"x" * MAX_ASKED_BYTES, False)
+    assert len(answers) == len(keys)
+    for number in range(2 * MAX_ANSWERS):
+        answers.find(b"%d" % number, b"GET", b"", False)
+    assert len(answers) == MAX_ANSWERS
+
+
+def test_what_was_asked_in_several_lines() -> None:
+    gated = Gated("cors", {"allow_headers": ["x-a", "x-b"]})
+    asked = [("origin", APP), ("access-control-request-method", "PUT"), ("access-control-request-headers", "x-a")]
+    for last, allowed_there in (("x-b", True), ("x-c", False)):
+        exchange = gated.ask("OPTIONS", headers=[*asked, ("access-control-request-headers", last)])
+        assert ("allow-origin" in fields(exchange)) is allowed_there
 
 
 # ---------------------------------------------------------------------- responses
@@ -429,6 +468,89 @@ def test_in_the_place_of_starlettes_middleware() -> None:
     found = fields(preflight(gated, headers="content-type,x-token"))
     assert found["allow-origin"] == APP
     assert {"content-type", "x-token"} <= {name.strip().lower() for name in found["allow-headers"].split(",")}
+
+
+# ---------------------------------------------------------------------- as browsers see it, beside Starlette's
+
+ORIGINS = [APP, "https://other.example", "https://a.example.com:8443", "http://app.example.com", "null"]
+METHODS = ["GET", "POST", "PUT", "DELETE", "PURGE"]
+NAMES = ["content-type", "accept", "x-a", "X-B", "authorization"]
+CONFIGS = st.fixed_dictionaries(
+    {
+        "allow_origins": st.just(["*"]) | st.lists(st.sampled_from(ORIGINS), max_size=3),
+        "allow_methods": st.just(["*"]) | st.lists(st.sampled_from(METHODS), max_size=4),
+        "allow_headers": st.just(["*"]) | st.lists(st.sampled_from(NAMES), max_size=3),
+        "allow_credentials": st.booleans(),
+        "expose_headers": st.lists(st.sampled_from(["X-A", "X-B"]), max_size=2),
+        "max_age": st.integers(0, 600),
+    },
+    optional={
+        "allow_origin_regex": st.sampled_from([r"https://.*\.example\.com(:\d+)?", "https://app.*", "http://.*"])
+    },
+).filter(lambda config: not (config["allow_credentials"] and "*" in config["allow_origins"]))
+
+
+def readable(exchange: AsgiExchange, origin: str, cookies: bool) -> bool:
+    """Fetch, section 4.10: the CORS check."""
+    found = fields(exchange)
+    allowed_origin = found.get("allow-origin")
+    if allowed_origin == "*" and not cookies:
+        return True
+    return allowed_origin == origin and (not cookies or found.get("allow-credentials") == "true")
+
+
+def preflight_passes(exchange: AsgiExchange, origin: str, method: str, names: list[str], cookies: bool) -> bool:
+    """Fetch, section 4.8: the CORS-preflight fetch."""
+    found = fields(exchange)
+    methods = [part.strip() for part in found.get("allow-methods", "").split(",")]
+    headers = [part.strip().lower() for part in found.get("allow-headers", "").split(",")]
+    any_method, any_header = "*" in methods and not cookies, "*" in headers and not cookies
+    return (
+        readable(exchange, origin, cookies)
+        and 200 <= (exchange.status or 0) <= 299
+        and (method in methods or method in ("GET", "HEAD", "POST") or any_method)
+        and all(name in headers or (any_header and name != "authorization") for name in names)
+    )
+
+
+@given(
+    CONFIGS,
+    st.sampled_from(ORIGINS),
+    st.sampled_from(METHODS),
+    st.lists(st.sampled_from(["content-type", "x-a", "x-b", "authorization"]), max_size=3, unique=True),
+    st.booleans(),
+)
+def test_browsers_decide_as_behind_starlettes_middleware(
+    config: dict[str, Any], origin: str, method: str, names: list[str], cookies: bool
+) -> None:
+    every = "*" in config["allow_methods"]
+    assume(origin != "null" or "*" not in config["allow_origins"])  # there `*` is everybody, `null` too
+    assume(method != "PURGE" or not every)  # there `*` is seven methods, here it is any
+    ours = Gated("cors", config)
+    theirs = Gated("cors")
+    theirs.gateway = CORSMiddleware(Service(), **config)  # type: ignore[assignment]
+    actual = [("origin", origin), *([("cookie", "a=1")] if cookies else [])]
+    asked = [("origin", origin), ("access-control-request-method", method)]
+    if names:
+        asked.append(("access-control-request-headers", ",".join(names)))
+    here, there = ours.ask("OPTIONS", headers=asked), theirs.ask("OPTIONS", headers=asked, scope=STATE)
+    passes = preflight_passes(there, origin, method, names, cookies)
+    assert preflight_passes(here, origin, method, names, cookies) is passes
+    here, there = ours.ask(method, headers=actual), theirs.ask(method, headers=actual, scope=STATE)
+    assert fields(here).get("max-age") is None
+    if passes or config["allow_methods"] == ["*"] or method in config["allow_methods"]:
+        assert readable(here, origin, cookies) is readable(there, origin, cookies)
+        if readable(here, origin, cookies):
+            assert fields(here).get("expose-headers") == fields(there).get("expose-headers")
+
+
+class Somebody:
+    """What the service looks for in the scope."""
+
+    consumer = None
+
+
+STATE = {"state": {"aigw": Somebody()}}
 
 
 def test_the_example_of_the_documentation() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from aigw_middleware.plugin import INBOUND, OUTBOUND
 from aigw_middleware.registry import BUILT_IN, REGISTRY
-from aigw_middleware.testing import VirtualClock
+from aigw_middleware.testing import HmacSigner, VirtualClock
 from aigw_middleware.testing.matrix import (
     INBOUND_HOSTS,
     OUTBOUND_HOSTS,
@@ -18,13 +18,16 @@ from aigw_middleware.testing.matrix import (
     Transcript,
     assert_same,
     run_everywhere,
-)
+)from tests.plugins.tokens import ISSUER, key_set, signer
 
 JSON = [("content-type", "application/json")]
 SSE = [("content-type", "text/event-stream")]
 KEY = "alice-example-key-0123"
 KEYS = {"keys": ["x-api-key"], "consumers": [{"name": "alice", "credential": KEY}]}
 CHAT = "/v1/chat/completions"
+
+JWT = {"name": "alice", "issuer": ISSUER, "jwks": key_set(signer("ES256", "k1").jwk())}
+TOKEN = signer("ES256", "k1").token()
 
 
 def chunk(text: str | None, finish: str | None = None) -> bytes:
@@ -45,6 +48,17 @@ def chat(content: str = "hi", *, stream: bool = False, **options: Any) -> Script
     return Script(method="POST", path=CHAT, headers=JSON, body=[json.dumps(asked).encode()], answer=answer, **options)
 
 
+def signed(target: str, **options: Any) -> Script:
+    signer = HmacSigner("k", "s" * 16, VirtualClock(), **options)
+    headers = signer.signed("POST", target, JSON, b'{"a": 1}')
+    path, _, query = target.partition("?")
+    return Script(method="POST", path=path, query=query, headers=headers, body=[b'{"a": 1}'])
+
+
+USER = {"consumers": [{"name": "alice", "credential": "alice:open:sesame"}], "hide_credentials": True}
+LOGIN = ("authorization", "Basic YWxpY2U6b3BlbjpzZXNhbWU=")
+
+
 Case = tuple[str, dict[str, Any], Script, dict[str, Any]]
 CASES: list[Case] = [
     (
@@ -60,6 +74,27 @@ CASES: list[Case] = [
         {"status": 200, "seen": {"x-mse-consumer": ["alice"]}},
     ),
     (
+        "basic-auth",
+        USER,
+        Script(headers=[LOGIN]),
+        {"status": 200, "seen": {"x-mse-consumer": ["alice"], "authorization": None}},
+    ),
+    ("basic-auth", USER, Script(headers=[("authorization", "Basic YWxpY2U6eA==")]), {"status": 401, "calls": 0}),
+    ("basic-auth", USER, chat(), {"status": 401, "calls": 0}),
+    (
+        "jwt-auth",
+        {"consumers": [{**JWT, "claims_to_headers": [{"claim": "sub", "header": "x-sub"}], "keep_token": False}]},
+        Script(headers=[("authorization", f"Bearer {TOKEN}"), ("x-sub", "forged"), ("cookie", "a=b")]),
+        {"status": 200, "seen": {"x-mse-consumer": ["alice"], "x-sub": ["alice"], "authorization": None}},
+    ),
+    (
+        "jwt-auth",
+        {"consumers": [{**JWT, "from_cookies": ["t"]}]},
+        Script(headers=[("cookie", f"a=b; t={TOKEN}")]),
+        {"status": 200, "seen": {"x-mse-consumer": ["alice"], "cookie": [f"a=b; t={TOKEN}"]}},
+    ),
+    ("jwt-auth", {"consumers": [JWT]}, chat(), {"status": 401, "calls": 0}),
+    (
         "cors",
         {"allow_origins": ["https://app.example.com"]},
         Script(
@@ -73,6 +108,45 @@ CASES: list[Case] = [
         Script(headers=[("origin", "https://app.example.com")], answer=Scripted(fails_before=True)),
         {"status": 500, "headers": {"access-control-allow-origin": ["https://app.example.com"]}},
     ),
+    ("request-block", {"block_urls": ["/admin"]}, Script(path="/x/..%2f%61dmin"), {"status": 403, "calls": 0}),
+    ("request-block", {"block_bodies": ["a rare"]}, chat("a rare bird"), {"status": 403, "calls": 0}),
+    ("request-block", {"block_headers": ["x-evil"], "block_bodies": ["fish"]}, chat(), {"status": 200, "calls": 1}),
+    (
+        "bot-detect",
+        {"blocked_message": "no bots"},
+        Script(headers=[("user-agent", "GPTBot/1.2")]),
+        {"status": 403, "calls": 0, "body": b"no bots"},
+    ),
+    (
+        "bot-detect",
+        {"categories": {"ai-crawler": "label"}},
+        Script(headers=[("user-agent", "GPTBot/1.2"), ("x-bot-category", "forged")]),
+        {"status": 200, "seen": {"x-bot-category": ["ai-crawler"]}},
+    ),
+    (
+        "http-real-ip",
+        {"real_ip_from": ["127.0.0.1"]},
+        Script(headers=[("x-forwarded-for", "192.0.2.1")]),
+        {"status": 200, "calls": 1},
+    ),
+    ("ip-access-control", {"deny": ["127.0.0.1"]}, chat(), {"status": 403, "calls": 0}),
+    ("ip-restriction", {"allow": ["127.0.0.0/8"], "deny": ["::/0"]}, chat(), {"status": 200, "calls": 1}),
+    ("ip-restriction", {"allow": ["192.0.2.1"], "status": 451}, Script(), {"status": 451, "calls": 0}),
+    (
+        "hmac-auth",
+        {"consumers": [{"name": "alice", "key": "k", "secret": "s" * 16}]},
+        signed("/v1/things?b=2&a=%C3%A9", dialect="signature"),
+        {"status": 200, "seen": {"x-mse-consumer": ["alice"]}},
+    ),
+    (
+        "hmac-auth",
+        {"consumers": [{"name": "alice", "key": "k", "secret": "s" * 16}]},
+        signed("/v1/things?b=2&a=%C3%A9", dialect="x-ca"),
+        {"status": 200, "seen": {"x-mse-consumer": ["alice"]}},
+    ),
+    ("hmac-auth", {"consumers": [{"name": "alice", "key": "k", "secret": "s" * 16}]}, chat(), {"status": 401}),
+    ("replay-protection", {}, Script(headers=[("x-higress-nonce", "d2f1c0a9b8e7f6a5")]), {"status": 200, "calls": 1}),
+    ("replay-protection", {}, chat(), {"status": 400, "calls": 0}),
     ("custom-response", {"status_code": 418, "body": "tea"}, Script(), {"status": 418, "body": b"tea", "calls": 0}),
     (
         "custom-response",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MARKS: Final = {
     "on_request": "req",
     "on_request_body": "body",
+    "on_identified": "known",
     "on_upstream": "around",
     "on_response": "resp",
     "on_response_body": "resp-body",

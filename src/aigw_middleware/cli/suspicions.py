@@ -96,6 +96,11 @@ def _entry(entry: Entry, snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem(f"{entry.path}.shadow", f"{entry.name} decides nothing: it only records what it would do")
     elif plugin.identifies and plugin.on_failure == "allow":
         yield Problem(f"{entry.path}.on_failure", f"{entry.name} lets callers in unchecked when it breaks", "deny")
+    for text in getattr(plugin.config, "real_ip_from", ()):
+        if text.strip().endswith("/0"):
+            yield Problem(
+                f"{entry.path}.config.real_ip_from", f"{text} believes everybody: callers choose who they are"
+            )
     yield from _rules(entry, snapshot)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from ..addresses import AddressSet
+from ..edge import UNIX
 from ..plugin import FailurePolicy, Stage
 from .secrets import MIN_SECRET_BYTES, Secret
 
@@ -115,9 +116,19 @@ class TimeoutPolicy(Model):
     idle: Seconds = Field(0, description="Seconds between two pieces of the answer; 0: none.")
 
 
-class PoliciesModel(Model):
-    """Policies around the call."""
+class AddressPolicy(Model):
+    """Who may come in, by the client's address."""
 
+    allow: Names = Field((), description="Addresses or CIDRs that may enter; nobody else may then.")
+    deny: Names = Field((), description="Addresses or CIDRs that may not, also when `allow` has them.")
+    allow_files: Names = Field((), description="Files of addresses that may enter, one a line; watched.")
+    deny_files: Names = Field((), description="Files of addresses that may not, one a line; watched.")
+
+
+class PoliciesModel(Model):
+    """Policies before and around the call."""
+
+    ip_access_control: AddressPolicy | None = Field(None, description="Who may come in, before every plug-in.")
     timeout: TimeoutPolicy | None = Field(None, description="Deadlines of the call.")
 
 
@@ -173,7 +184,10 @@ class GatewayConfig(Model):
     stores: dict[str, str] = Field(
         {}, description="Stores by name; `default` is the one plug-ins use. `memory://` shares counters in the process."
     )
-    trusted_proxies: Names = Field((), description="Addresses or CIDRs of proxies whose forwarding header is believed.")
+    trusted_proxies: Names = Field(
+        (),
+        description="Addresses or CIDRs of proxies whose forwarding header is believed; `unix:`: over a Unix socket.",
+    )
     client_header: str = Field("x-forwarded-for", description="Header in which trusted proxies name the client.")
     trust_identity_from: Names = Field(
         (), description="Addresses or CIDRs of gateways in front that may hand over the consumer header."
@@ -216,8 +230,8 @@ class GatewayConfig(Model):
 
     @field_validator("trusted_proxies", "trust_identity_from")
     @classmethod
-    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        AddressSet(value)
+    def _addresses(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        AddressSet(text for text in value if text != UNIX or info.field_name != "trusted_proxies")
         return value
 
     @field_validator("stage_order")

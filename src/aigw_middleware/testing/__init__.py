@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .clients import client as client
     from .clients import wsgi_client as wsgi_client
     from .clock import VirtualClock as VirtualClock
+    from .hmac_signer import HmacSigner as HmacSigner
     from .matrix import Script as Script
     from .matrix import Scripted as Scripted
     from .matrix import Transcript as Transcript
@@ -34,6 +35,7 @@ _EXPORTS = {
     "asgi": ("AsgiExchange", "asgi_exchange"),
     "clients": ("AsgiTransport", "WsgiTransport", "client", "wsgi_client"),
     "clock": ("VirtualClock",),
+    "hmac_signer": ("HmacSigner",),
     "matrix": ("Script", "Scripted", "Transcript", "assert_same", "run_everywhere"),
     "provider": ("FakeProvider",),
     "script": (

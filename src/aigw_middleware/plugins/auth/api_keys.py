@@ -7,7 +7,7 @@ nothing that is kept lets anybody in.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Annotated, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -15,10 +15,9 @@ from urllib.parse import unquote_to_bytes
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, ValidationInfo
 
 from ...config.secrets import Keyring, Secret, read_secret
-from ...consumers import Consumer
-from ...errors import Problem
 from ...exchange import Request
 from ...headers import header_name
+from .key_expiry import NEVER, expiry
 
 MIN_KEY_LENGTH = 16
 """Characters; a shorter key can be guessed, and is warned about."""
@@ -30,17 +29,17 @@ HEADER, QUERY, COOKIE = range(3)
 
 Place: TypeAlias = tuple[int, bytes]
 """HEADER, QUERY or COOKIE, and a name."""
-Table: TypeAlias = dict[bytes, "Consumer | str"]
-"""Whose keys have these digests: consumers, or only their names when nothing else is known of them."""
 
 
 class ApiKey:
     """What is kept of an API key: a digest of it, never the key itself."""
 
-    __slots__ = ("digest", "keyed", "reference", "short")
+    __slots__ = ("digest", "expires", "keyed", "reference", "short")
 
     def __init__(self, digest: bytes, *, keyed: bool = False, short: bool = False, reference: str = "") -> None:
         self.digest = digest
+        self.expires = NEVER
+        """When it ends, in seconds since the epoch."""
         self.keyed = keyed
         """Whether it is an HMAC with the keyring's key, not a plain SHA-256."""
         self.short = short
@@ -50,7 +49,14 @@ class ApiKey:
 
     @classmethod
     def of(cls, value: object, *, local: bool = True) -> ApiKey:
-        """Read a key, `env:NAME`, `file:path`, `sha256:<hex>` or `hmac-sha256:<hex>`. Raises ValueError."""
+        """Read a key, `env:NAME`, `file:path`, `sha256:<hex>` or `hmac-sha256:<hex>`. Raises ValueError.
+
+        One that ends is a mapping: `{credential: ..., expires: 2027-01-31T00:00:00Z}`.
+        """
+        if isinstance(value, Mapping) and "credential" in value:
+            if value.keys() != {"credential", "expires"}:
+                raise ValueError("should have `credential` and `expires`, and nothing else")
+            return cls.of(_no_mapping(value["credential"]), local=local).until(expiry(value["expires"]))
         secret = read_secret(value, local=local) if isinstance(value, str) else value
         if not isinstance(secret, Secret):
             raise ValueError("should be a key, `env:NAME`, `file:path`, `sha256:<hex>` or `hmac-sha256:<hex>`")
@@ -61,14 +67,28 @@ class ApiKey:
         kind, _, digits = text.partition(":")
         return cls(_digest(digits), keyed=kind == "hmac-sha256", reference=secret.reference)
 
+    def until(self, expires: float) -> ApiKey:
+        """Return the same key with an end, in seconds since the epoch, unless its own is earlier."""
+        key = ApiKey(self.digest, keyed=self.keyed, short=self.short, reference=self.reference)
+        key.expires = min(self.expires, expires)
+        return key
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ApiKey) and (self.digest, self.keyed) == (other.digest, other.keyed)
+        return isinstance(other, ApiKey) and self._facts == other._facts
+
+    @property
+    def _facts(self) -> tuple[object, ...]:
+        return self.digest, self.keyed, self.expires
 
     def __hash__(self) -> int:
         return hash(self.digest)
 
     def __repr__(self) -> str:
         return f"ApiKey({self.reference or '***'})"
+
+
+def _no_mapping(value: object) -> object:
+    return None if isinstance(value, Mapping) else value
 
 
 def digest_of(text: str) -> bytes | None:
@@ -97,7 +117,7 @@ def keyed_digest(key: str, keyring: Keyring) -> str:
 
 def listed(value: object) -> object:
     """Return a lone key as a list of one."""
-    return [value] if isinstance(value, (str, Secret)) else value
+    return [value] if isinstance(value, (str, Secret, Mapping)) else value
 
 
 def _validated(value: object, info: ValidationInfo) -> ApiKey:
@@ -106,7 +126,7 @@ def _validated(value: object, info: ValidationInfo) -> ApiKey:
 
 KeyField: TypeAlias = Annotated[
     ApiKey,
-    PlainValidator(_validated, json_schema_input_type=str),
+    PlainValidator(_validated, json_schema_input_type=str | dict[str, str]),
     PlainSerializer(lambda key: key.reference or "***", return_type=str),
 ]
 KeyFields: TypeAlias = Annotated[tuple[KeyField, ...], BeforeValidator(listed)]
@@ -125,71 +145,6 @@ def places_of(keys: Sequence[str], in_header: bool, in_query: bool, in_cookie: b
     if in_header:
         places.setdefault((HEADER, ORIGINAL_AUTHORIZATION))
     return tuple(places)
-
-
-class KeyIndex:
-    """All keys of a plug-in by the places where they may stand.
-
-    `problems` lists what is wrong, naming consumers and no key; `weak` the names of consumers with short keys.
-    """
-
-    def __init__(self, entries: Iterable[tuple[Consumer | str, ApiKey, tuple[Place, ...]]], keyring: Keyring) -> None:
-        self.problems: list[Problem] = []
-        self.weak: dict[str, None] = {}
-        tables: dict[tuple[Place, ...], Table] = {}  # one for all consumers whose keys stand in the same places
-        keyed = False
-        for consumer, key, places in entries:
-            self._claim(tables.setdefault(places, {}), key.digest, consumer)
-            keyed = keyed or key.keyed
-            if key.short:
-                self.weak[_name(consumer)] = None
-        if len(tables) > 1:
-            owners: Table = {}
-            for table in tables.values():
-                for digest, consumer in table.items():
-                    self._claim(owners, digest, consumer)
-        if keyed and keyring.random:
-            self._problem("`hmac-sha256:` credentials need the secret they were made with", "secret: env:AIGW_SECRET")
-        self._hmac_keys = tuple(keyring.keys(KEYRING_LABEL)) if keyed else ()
-        found: dict[Place, list[Table]] = {}
-        for places, table in tables.items():
-            for place in places:
-                found.setdefault(place, []).append(table)
-        last = (HEADER, ORIGINAL_AUTHORIZATION)
-        ordered = [*(place for place in found if place != last), *(place for place in found if place == last)]
-        self.places = tuple((kind, name, tuple(found[kind, name])) for kind, name in ordered)
-        """`(kind, name, tables)` of each place, in the order in which it is looked."""
-
-    def _claim(self, table: Table, digest: bytes, consumer: Consumer | str) -> None:
-        owner = table.setdefault(digest, consumer)
-        if owner is not consumer and _name(owner) != _name(consumer):
-            self._problem(f"consumers {_name(owner)!r} and {_name(consumer)!r} have the same credential")
-
-    def _problem(self, message: str, hint: str = "") -> None:
-        self.problems.append(Problem("", message, hint))
-
-    def find(self, value: bytes, kind: int, tables: Sequence[Table]) -> Consumer | None:
-        """Return whose key `value` is, in a header also without a `Bearer ` before it (RFC 6750, 2.1)."""
-        if value[6:7] == b" " and kind == HEADER and value[:6].lower() == b"bearer":
-            consumer = self.find(value[7:].strip(), QUERY, tables)
-            if consumer is not None:
-                return consumer
-        digest = sha256(value).digest()
-        for table in tables:
-            found = table.get(digest)
-            if found is not None:
-                return found if isinstance(found, Consumer) else Consumer(found)
-        for key in self._hmac_keys:
-            digest = hmac.digest(key, value, "sha256")
-            for table in tables:
-                found = table.get(digest)
-                if found is not None:
-                    return found if isinstance(found, Consumer) else Consumer(found)
-        return None
-
-
-def _name(consumer: Consumer | str) -> str:
-    return consumer if isinstance(consumer, str) else consumer.name
 
 
 def outside_headers(request: Request, kind: int, name: bytes) -> bytes | None:

@@ -6,13 +6,15 @@
           keys: [x-api-key, authorization]
           consumers:
             - {name: alice, credential: "sha256:1ac111f493526f44cc719be37a020b6640948a3e7f363ca84cb377be0c45f3ca"}
-            - {name: bob, credentials: ["env:BOB_KEY", "env:BOB_OLD_KEY"]}
+            - name: bob
+              credentials: ["env:BOB_KEY", {credential: "env:BOB_OLD_KEY", expires: "2099-01-31T00:00:00Z"}]
 
 A key is looked for under each name in turn: in the header (a `Bearer ` before it is taken off), in the query, in the
 cookie; the first that is known decides. `X-HI-ORIGINAL-AUTH`, in which a gateway in front keeps an `Authorization` that
-it replaced, is looked at last. Keys are kept as digests only; the one above is of `alice-example-key-0123`. Without
-`consumers` and `credentials` those consumers count that are declared at the top of the configuration with credentials
-for `key-auth`.
+it replaced, is looked at last. Keys are kept as digests only; the one above is of `alice-example-key-0123`. A key whose
+time is over is as good as none. A `consumers_file` may have a million consumers, one `{"name": ..., "credential": ...}`
+a line, with `expires` where the key ends. Without any of these, those consumers count that are declared at the top of
+the configuration with credentials for `key-auth`.
 """
 
 from __future__ import annotations
@@ -33,13 +35,15 @@ from .api_keys import (
     MIN_KEY_LENGTH,
     ApiKey,
     KeyFields,
-    KeyIndex,
     Place,
     listed,
     outside_headers,
     places_of,
 )
 from .key_consumers import KeyConsumer, KeyConsumers, PackedConsumers
+from .key_expiry import Expiring
+from .key_file import FiledKeys
+from .key_index import KeyIndex
 from .policy import AuthConfig, AuthPolicy, challenge
 
 logger = logging.getLogger("aigw_middleware")
@@ -55,6 +59,11 @@ class KeyAuthConfig(AuthConfig):
     """Who has which key, and where a key stands."""
 
     consumers: KeyConsumers = Field((), description="Callers and their keys.")
+    consumers_file: str = Field(
+        "",
+        description='Path of a file of more callers, JSON lines: `{"name": ..., "credential": ..., "expires": ...}`; '
+        "read again when it changes.",
+    )
     credentials: KeyFields = Field(
         (), description="Instead of `consumers`: keys that let in whoever has one, without a name."
     )
@@ -70,11 +79,13 @@ class KeyAuthConfig(AuthConfig):
 
     @model_validator(mode="after")
     def _findable(self) -> KeyAuthConfig:
-        if self.consumers and self.credentials:
-            raise ValueError("should have either `consumers` or `credentials`; in a rule, set the other one to []")
+        if self.credentials and (self.consumers or self.consumers_file):
+            other = "consumers" if self.consumers else "consumers_file"
+            raise ValueError(f"should have either `{other}` or `credentials`; in a rule, set the other one to []")
         consumers = PackedConsumers.of(self.consumers)
         special = list(consumers.models())  # the others have no places of their own
         own = bool(special) and len(special) == len(consumers) and all(consumer.keys for consumer in special)
+        own = own and not self.consumers_file
         if not self.keys and not own:
             raise ValueError("`keys` is required, for example [x-api-key], unless every consumer has its own")
         for consumer in (None, *special):
@@ -105,12 +116,15 @@ class KeyAuth(Plugin[KeyAuthConfig]):
     def compile(self) -> None:
         config, build = self.config, self.context
         problems: list[Problem] = []
-        keys = KeyIndex(self._entries(problems), build.keyring)
+        filed = self._filed(problems)
+        of_file = None if filed is None else (filed, config.places())
+        keys = KeyIndex(self._entries(filed, problems), build.keyring, of_file)
         if problems or keys.problems:
             raise ConfigError([*problems, *keys.problems], self.name)
         self._find = keys.find
         self._places = keys.places or tuple((kind, name, ()) for kind, name in config.places())
-        self._policy = AuthPolicy(config, build, self.name, local=bool(config.consumers or config.credentials))
+        local = bool(config.consumers or config.credentials or config.consumers_file)
+        self._policy = AuthPolicy(config, build, self.name, local=local)
         self._enforced = self._policy.enforced
         self._hides = config.hide_credentials
         headers = {"www-authenticate": challenge("Key", config.realm)}
@@ -121,6 +135,13 @@ class KeyAuth(Plugin[KeyAuthConfig]):
         for name in keys.weak:
             owner = f"consumer {name!r}" if name else "an anonymous credential"
             logger.warning("key-auth: %s has a key of less than %d characters", owner, MIN_KEY_LENGTH)
+        if filed is not None and filed.short:
+            logger.warning(
+                "key-auth: %d keys of %s have less than %d characters",
+                filed.short,
+                config.consumers_file,
+                MIN_KEY_LENGTH,
+            )
         if self._policy.warning:
             logger.warning("key-auth: %s", self._policy.warning)
 
@@ -136,6 +157,8 @@ class KeyAuth(Plugin[KeyAuthConfig]):
                 continue
             presented = True
             consumer = self._find(value, kind, tables)
+            if type(consumer) is not Consumer:
+                consumer = self._in_time(exchange, consumer)
             if consumer is None:
                 continue
             if not self._policy.admit(exchange, consumer):
@@ -146,7 +169,31 @@ class KeyAuth(Plugin[KeyAuthConfig]):
         refusal = self._invalid if presented else self._missing
         return self._policy.without_credential(exchange, refusal, self._not_allowed)
 
-    def _entries(self, problems: list[Problem]) -> Iterator[tuple[Consumer | str, ApiKey, tuple[Place, ...]]]:
+    def _in_time(self, exchange: Exchange, found: Consumer | Expiring | None) -> Consumer | None:
+        """Return whose a key is if it has not ended; the record, which the caller does not see, says that it has."""
+        if not isinstance(found, Expiring):
+            return found
+        owner = found.owner if isinstance(found.owner, Consumer) else Consumer(found.owner)
+        if exchange.ports.clock.now() < found.expires:
+            return owner
+        exchange.decide(self, "skipped", f"a key of {owner.name!r} has expired")
+        return None
+
+    # ------------------------------------------------------------------ who has which key
+
+    def _filed(self, problems: list[Problem]) -> FiledKeys | None:
+        """Return the keys of the file, if there is one."""
+        name = self.config.consumers_file
+        if not name:
+            return None
+        data = self.context.files.read(name, "consumers_file")
+        filed = FiledKeys(data, name, self.context.consumers, self.name)
+        problems += filed.problems
+        return filed
+
+    def _entries(
+        self, filed: FiledKeys | None, problems: list[Problem]
+    ) -> Iterator[tuple[Consumer | str, ApiKey, tuple[Place, ...]]]:
         """Yield every key with its owner, by name alone if there are many, and its places."""
         config, declared = self.config, self.context.consumers
         common, few = config.places(), len(config.consumers) <= _FEW
@@ -161,7 +208,10 @@ class KeyAuth(Plugin[KeyAuthConfig]):
             if known is not None:
                 for key in self._declared(known, problems):
                     yield known, key, places
-        if not config.credentials and not config.consumers:
+        for known in filed.declared.values() if filed is not None else ():
+            for key in self._declared(known, problems):
+                yield known, key, common
+        if not config.credentials and not config.consumers and filed is None:
             for consumer in declared.having(self.name):
                 for key in self._declared(consumer, problems):
                     yield consumer, key, common

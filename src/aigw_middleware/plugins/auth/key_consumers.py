@@ -18,6 +18,7 @@ from ...config.models import Names
 from ...headers import header_value
 from ...plugin import Field, PluginConfig
 from .api_keys import ApiKey, KeyField, KeyFields, digest_of
+from .key_expiry import Expiry
 
 MAX_NAME_LENGTH = 256
 """Characters."""
@@ -30,7 +31,12 @@ class KeyConsumer(PluginConfig):
         min_length=1, max_length=MAX_NAME_LENGTH, description="Name of the consumer; what the service is told."
     )
     credential: KeyField | None = Field(None, description="Its key, `env:NAME`, `file:path`, or a digest of it.")
-    credentials: KeyFields = Field((), description="Several keys, instead of `credential`.")
+    credentials: KeyFields = Field(
+        (), description="Several keys, instead of `credential`; one that ends is `{credential: ..., expires: ...}`."
+    )
+    expires: Expiry | None = Field(
+        None, description="When `credential` ends, such as 2027-01-31T00:00:00Z (RFC 3339); unset: never."
+    )
     keys: Names = Field((), description="Names to look for its key under, instead of the plug-in's `keys`.")
     in_query: bool | None = Field(None, description="Whether its key may stand in the query; unset: as for all.")
     in_header: bool | None = Field(None, description="Whether its key may stand in a header; unset: as for all.")
@@ -40,13 +46,19 @@ class KeyConsumer(PluginConfig):
     def _complete(self) -> KeyConsumer:
         if (self.credential is not None) == bool(self.credentials):
             raise ValueError(f"consumer {self.name!r} should have either `credential` or `credentials`")
+        if self.expires is not None and self.credential is None:
+            raise ValueError(f"consumer {self.name!r} should have `expires` in each of its `credentials` that ends")
         header_value(self.name.encode())
         return self
 
     @property
     def all_keys(self) -> tuple[ApiKey, ...]:
         """The key, or the keys."""
-        return self.credentials if self.credential is None else (self.credential,)
+        if self.credential is None:
+            return self.credentials
+        if self.expires is None:
+            return (self.credential,)
+        return (self.credential.until(self.expires.timestamp()),)
 
 
 class PackedConsumers(Sequence[KeyConsumer]):

@@ -12,14 +12,17 @@ Every response gets its fields, refusals and errors included, or scripts could n
 this kind that the service sends are replaced, so there is one policy. A request that is not allowed still reaches the
 service: it is the browser that keeps the answer from the script.
 
+It stands in for Starlette's CORSMiddleware with the same keywords. What differs: a preflight is answered with 204 whether
+it is allowed or not, the origin is always named where Starlette sends `*`, `*` together with credentials is refused at
+start (`allow_origin_patterns: ["*"]` says that), and what is not given has the defaults below.
+
 Source: Fetch standard, section 3.3 (CORS protocol); RFC 6454, section 6.2 (serialised origins); the semantics are those
-of version 2.0.1 of the compatible plug-in, and the keywords of Starlette's CORSMiddleware are accepted.
+of version 2.0.1 of the compatible plug-in.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
 
 from pydantic import field_validator, model_validator
 
@@ -29,8 +32,7 @@ from ...headers import Headers, RawHeaders, header_name
 from ...plugin import INBOUND, Field, Plugin, PluginConfig, Stage
 from ..patterns import compile_pattern
 from .origins import OriginPattern, canonical_origin, is_origin, is_own_origin, written_origin
-
-Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
+from .preflights import Fields, PreflightAnswers
 
 VERSION = b"2.0.1"
 _VARY = (b"vary", b"Origin")
@@ -47,6 +49,15 @@ _REPLACED = frozenset(
         b"access-control-max-age",
         b"x-cors-trace",
         b"x-cors-version",
+    }
+)
+_ASKING = frozenset(
+    {
+        b"origin",
+        b"host",
+        b"access-control-request-headers",
+        b"access-control-request-method",
+        b"access-control-request-private-network",
     }
 )
 _MET_RARELY = _REPLACED | {b"vary"}
@@ -126,7 +137,10 @@ class CorsConfig(PluginConfig):
     @model_validator(mode="after")
     def _credentials(self) -> CorsConfig:
         if self.allow_credentials and self.allow_origins is not None and "*" in self.allow_origins:
-            raise ValueError("allow_origins: * cannot be used with allow_credentials: name the origins or use patterns")
+            raise ValueError(
+                "allow_origins: * cannot be used with allow_credentials: name the origins, or use patterns (any origin: "
+                'allow_origin_patterns: ["*"])'
+            )
         return self
 
 
@@ -154,6 +168,7 @@ class Cors(Plugin[CorsConfig]):
         self._any_header = b"*" in headers
         self._headers = frozenset() if self._any_header else frozenset(headers)
         self._compile_fields(origins)
+        self._answers = PreflightAnswers(self._preflight)
 
     def _compile_fields(self, origins: tuple[str, ...]) -> None:
         config = self.config
@@ -178,22 +193,24 @@ class Cors(Plugin[CorsConfig]):
         request = exchange.request
         if request.method != "OPTIONS":
             return None
-        origin = method = b""
-        names: list[bytes] = []
+        origin = method = names = b""
+        host: bytes | None = None
         private = False
-        for name, value in request.headers.raw:
+        for name, value in [field for field in request.headers.raw if field[0] in _ASKING]:
             if name == b"origin":
                 origin = value
             elif name == b"access-control-request-method":
                 method = value
             elif name == b"access-control-request-headers":
-                names += [part.strip() for part in value.split(b",") if part and not part.isspace()]
-            elif name == b"access-control-request-private-network":
+                names = names + b"," + value if names else value
+            elif name == b"host":
+                host = value
+            else:
                 private = value == b"true"
-        if not origin or not method or is_own_origin(request, origin):
+        if not origin or not method or is_own_origin(request, host, origin):
             return None
         reply = Reply(204)
-        reply.headers = self._preflight(origin, method, names, private)
+        reply.headers = [*self._answers.find(origin, method, names, private)]
         return reply
 
     def on_response(self, exchange: Exchange) -> None:
@@ -227,7 +244,8 @@ class Cors(Plugin[CorsConfig]):
         """Return the fields for an origin that is not listed as it is written."""
         if not self._allows(origin):
             return self._not_allowed(b"the origin is not allowed")
-        return self._unmarked if is_own_origin(request, origin) else ((_ALLOW_ORIGIN, origin), *self._marks)
+        own = is_own_origin(request, request.headers.get_bytes(b"host"), origin)
+        return self._unmarked if own else ((_ALLOW_ORIGIN, origin), *self._marks)
 
     def _not_allowed(self, reason: bytes) -> Fields:
         return ((b"x-cors-trace", reason), *self._unmarked) if self._trace else self._unmarked
@@ -248,9 +266,10 @@ class Cors(Plugin[CorsConfig]):
 
     # ------------------------------------------------------------------ preflight requests
 
-    def _preflight(self, origin: bytes, method: bytes, names: list[bytes], private: bool) -> RawHeaders:
+    def _preflight(self, origin: bytes, method: bytes, asked: bytes, private: bool) -> Fields:
         """Return the fields that answer a preflight; where it is not allowed, none of CORS."""
         reason = b""
+        names = [part.strip() for part in asked.split(b",") if part and not part.isspace()]
         more = [name for name in names if name.lower() not in self._headers]
         if origin not in self._known and not self._allows(origin):
             reason = b"the origin is not allowed"
@@ -259,7 +278,7 @@ class Cors(Plugin[CorsConfig]):
         elif more and not all(_TOKEN.match(name) if self._any_header else name.lower() in _SAFELISTED for name in more):
             reason = b"a header is not allowed"
         if reason:
-            return [*([(b"x-cors-trace", reason)] if self._trace else []), *self._trace, _VARY_PREFLIGHT]
+            return (*(((b"x-cors-trace", reason),) if self._trace else ()), *self._trace, _VARY_PREFLIGHT)
         fields: RawHeaders = [(_ALLOW_ORIGIN, origin), *self._preflight_fields]
         if self._asked is None:
             fields.append((b"access-control-allow-methods", method))
@@ -268,4 +287,4 @@ class Cors(Plugin[CorsConfig]):
             fields.append((b"access-control-allow-headers", allowed))
         if private and self.config.allow_private_network:
             fields.append((b"access-control-allow-private-network", b"true"))
-        return fields
+        return tuple(fields)

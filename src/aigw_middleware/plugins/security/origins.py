@@ -25,16 +25,23 @@ class Origin(NamedTuple):
     """The port in force; None for schemes that have none unless it is written."""
 
 
+_FILES = Origin(
+    b"file://", b"file://", None
+)  # what some embedded browsers send for their own pages, in place of `null`
+
+
 def is_origin(value: bytes) -> bool:
     """Return whether `value` is written as an origin; `null` is none."""
-    return _ORIGIN.match(value.lower()) is not None
+    lower = value.lower()
+    return _ORIGIN.match(lower) is not None or lower == _FILES.text
 
 
 def canonical_origin(value: bytes) -> Origin | None:
     """Return what `value` is as an origin; None if it is none, as `null` is none."""
-    match = _ORIGIN.match(value.lower())
+    lower = value.lower()
+    match = _ORIGIN.match(lower)
     if match is None:
-        return None
+        return _FILES if lower == _FILES.text else None
     scheme, host, written = match.groups()
     base = scheme + b"://" + host
     default = _DEFAULT_PORTS.get(scheme)
@@ -46,9 +53,8 @@ def canonical_origin(value: bytes) -> Origin | None:
     return Origin(base if port == default else b"%b:%d" % (base, port), base, port)
 
 
-def is_own_origin(request: Request, origin: bytes) -> bool:
-    """Return whether `origin` is that of the service itself, as the request names it."""
-    host = request.headers.get_bytes(b"host")
+def is_own_origin(request: Request, host: bytes | None, origin: bytes) -> bool:
+    """Return whether `origin` is that of the service itself, as the request and its Host header name it."""
     if not host or host.partition(b":")[0].lower() not in origin.lower():  # as nearly always
         return False
     own = canonical_origin(request.scheme.encode("latin-1", "replace") + b"://" + host)
@@ -57,7 +63,8 @@ def is_own_origin(request: Request, origin: bytes) -> bool:
 
 def written_origin(text: str) -> bytes | None:
     """Return an origin of a configuration as browsers write it; None if it is none."""
-    origin = canonical_origin(text.strip().removesuffix("/").encode())
+    text = text.strip()
+    origin = canonical_origin(text.encode()) or canonical_origin(text.removesuffix("/").encode())
     return origin.text if origin is not None else None
 
 
