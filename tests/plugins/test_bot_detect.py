@@ -1,6 +1,7 @@
 """bot-detect: people and programs, categories and what happens to them, labels, remembered verdicts, configuration errors."""
 
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -93,7 +94,7 @@ BOTS = [
     ("http-library", "Go-http-client/2.0"),
     ("http-library", "okhttp/4.12.0"),
     ("http-library", "Java/17.0.2"),
-    ("http-library", "OpenAI/Python 2.3.0"),
+    ("llm-sdk", "OpenAI/Python 2.3.0"),
     ("http-library", "axios/1.9.0"),
     ("crawler", "Mozilla/5.0 (compatible; AhrefsBot/7.0; +http://ahrefs.com/robot/)"),
     ("crawler", "Ant-Tailsweep-1"),
@@ -446,3 +447,20 @@ def test_as_a_middleware_of_its_own() -> None:
     gated = Gated("cors")
     gated.gateway = BotDetect(gated.service, settings=PluginSettings(), categories={"ai-crawler": "allow"})._gateway
     assert [status(gated, user_agent) for user_agent in (GPTBOT, GOOGLEBOT)] == [200, 403]
+
+
+def test_sdks_of_llm_providers_are_let_in_unless_said_otherwise() -> None:
+    sdk = "AsyncOpenAI/Python 2.3.0"
+    assert status(Gated("bot-detect", {}), sdk) == 200
+    assert status(Gated("bot-detect", {"categories": {"llm-sdk": "block"}}), sdk) == 403
+    assert status(Gated("bot-detect", {}), "curl/8.5.0") == 403
+
+
+def test_the_longer_list_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package crawler-user-agents knows programs by names that tell nothing."""
+    obscure = b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/62.0 Safari/537.36 DareBoost"
+    assert detector().find(obscure) == "monitoring"
+    monkeypatch.setitem(sys.modules, "crawleruseragents", None)
+    alone = detector.__wrapped__()
+    assert alone.find(obscure) is None
+    assert alone.find(b"Googlebot/2.1") == "search-engine"

@@ -18,14 +18,14 @@ from aigw_middleware.testing.matrix import (
     Transcript,
     assert_same,
     run_everywhere,
-)from tests.plugins.tokens import ISSUER, key_set, signer
+)
+from tests.plugins.tokens import ISSUER, key_set, signer
 
 JSON = [("content-type", "application/json")]
 SSE = [("content-type", "text/event-stream")]
 KEY = "alice-example-key-0123"
 KEYS = {"keys": ["x-api-key"], "consumers": [{"name": "alice", "credential": KEY}]}
 CHAT = "/v1/chat/completions"
-
 JWT = {"name": "alice", "issuer": ISSUER, "jwks": key_set(signer("ES256", "k1").jwk())}
 TOKEN = signer("ES256", "k1").token()
 

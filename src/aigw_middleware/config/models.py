@@ -77,7 +77,7 @@ class RuleModel(Model):
 
     match: MatchModel = Field(description="What it applies to.")
     config: dict[str, Any] = Field(
-        {}, description="Laid over the plug-in's `config` key by key; lists and maps replace."
+        {}, repr=False, description="Laid over the plug-in's `config` key by key; lists and maps replace."
     )
     enabled: bool = Field(True, description="false switches the plug-in off for what matches.")
     replace: bool = Field(False, description="The rule's `config` stands alone, as upstream's `_rules_` do.")
@@ -87,7 +87,7 @@ class PluginEntry(Model):
     """One plug-in of the stack."""
 
     name: str = Field(min_length=1, description="Name of the plug-in.")
-    config: dict[str, Any] = Field({}, description="Its configuration.")
+    config: dict[str, Any] = Field({}, repr=False, description="Its configuration.")
     rules: tuple[RuleModel, ...] = Field((), description="Configurations for some exchanges; the first match wins.")
     stage: Stage | None = Field(None, description="Stage to run in, instead of the plug-in's own.")
     priority: int | None = Field(None, description="Larger runs first inside the stage; instead of the plug-in's own.")
@@ -105,7 +105,7 @@ class ConsumerModel(Model):
     groups: Names = Field((), description="Groups, named `group:x` in `allow` lists.")
     tier: str = Field("", description="Tier, for limits.")
     metadata: dict[str, Any] = Field({}, description="Anything the service or plug-ins want to know.")
-    credentials: dict[str, Any] = Field({}, description="Credentials by authentication plug-in.")
+    credentials: dict[str, Any] = Field({}, repr=False, description="Credentials by authentication plug-in.")
 
 
 class TimeoutPolicy(Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Problem, nearest
@@ -38,7 +38,7 @@ class Variant:
     """One configuration of an entry, and what it applies to. `config` None: the plug-in is off."""
 
     path: str
-    config: Mapping[str, Any] | None
+    config: Mapping[str, Any] | None = field(repr=False)  # may hold secrets
     match: Match | None
     """None: whatever no rule matches."""
     late: Late = Late()

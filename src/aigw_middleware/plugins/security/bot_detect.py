@@ -31,10 +31,11 @@ from ...headers import header_name
 from ...plugin import INBOUND, Field, Plugin, Stage
 from ..patterns import compile_pattern
 from .blocking import BlockingConfig
-from .bots import CATEGORIES, detector
+from .bots import CATEGORIES, LLM_SDK, detector
 
 Action: TypeAlias = Literal["allow", "block", "label"]
 Category: TypeAlias = Literal[
+    "llm-sdk",
     "ai-crawler",
     "http-library",
     "search-engine",
@@ -138,6 +139,7 @@ class BotDetect(Plugin[BotDetectConfig]):
         self._deny = [compile_pattern(pattern) for pattern in config.deny]
         self._detector = detector()
         chosen: dict[str, Action] = {str(category): action for category, action in config.categories.items()}
+        chosen.setdefault(LLM_SDK, "allow")  # callers that an AI gateway is there for
         self._actions = {category: chosen.get(category, config.mode) for category in (*CATEGORIES, DENIED)}
         self._missing = Verdict(config.missing_user_agent or config.mode, MISSING)
         self._header = header_name(config.label_header)

@@ -1,28 +1,32 @@
 """What a User-Agent says of the program that sent it: a person's browser or application, or which kind of bot.
 
-Three looks at once, in one pass of RE2 over the lower-case text: names that programs give themselves (`known_bots.txt`),
-words and forms by which bots tell what they are (`bot`, `crawl`, `+https://`), and whether anything at all speaks of a
-browser, a device or an operating system. No network, no files but the one beside this module, read on first use.
+Three looks at once, in one pass of RE2 over the lower-case text: names that programs give themselves (`known_bots.txt`,
+and the list of the package crawler-user-agents where it is installed), words and forms by which bots tell what they are
+(`bot`, `crawl`, `+https://`), and whether anything at all speaks of a browser, a device or an operating system. No network,
+and no files but those lists, read on first use.
 
 A User-Agent is a claim: this finds those who say what they are, not those who lie.
 
-Source: RFC 9110, section 10.1.5 (product, comment); the sources of the names stand at the top of their file.
+Source: RFC 9110, section 10.1.5 (product, comment); the documentation of the programs.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Final
 
 AI_CRAWLER, HTTP_LIBRARY, SEARCH_ENGINE, LINK_PREVIEW = "ai-crawler", "http-library", "search-engine", "link-preview"
 MONITORING, AUTOMATION, CRAWLER, UNIDENTIFIED = "monitoring", "automation", "crawler", "unidentified"
+LLM_SDK: Final = "llm-sdk"
 
 CATEGORIES: Final = {
+    LLM_SDK: "the SDK of a language-model provider: OpenAI/Python, Anthropic/JS; allowed unless said otherwise",
     AI_CRAWLER: "gathers text for language models, or fetches pages for their users: GPTBot, ClaudeBot, CCBot",
-    HTTP_LIBRARY: "a script or service with the name of its library or SDK: curl, python-requests, OpenAI/Python",
+    HTTP_LIBRARY: "a script or service with the name of its library: curl, python-requests",
     SEARCH_ENGINE: "builds an index for people to search: Googlebot, bingbot",
     LINK_PREVIEW: "fetches a page because somebody shared its address: Slackbot, WhatsApp",
     MONITORING: "measures whether and how fast a service answers: Pingdom, kube-probe",
@@ -99,6 +103,15 @@ _SHAPE: Final = (
 _MODEL: Final = (
     r"android [0-9.]+; (?:[a-z][a-z][-_][a-z][a-z]; )?[a-z0-9_+ -]*(?:bot|spider|robot)[a-z0-9_+ -]*(?: build/|\)|; wv)"
 )
+_TAGS: Final = {
+    "ai-crawler": AI_CRAWLER,
+    "http-library": HTTP_LIBRARY,
+    "search-engine": SEARCH_ENGINE,
+    "social-preview": LINK_PREVIEW,
+    "monitoring": MONITORING,
+    "browser-automation": AUTOMATION,
+}
+"""Categories by the tags of crawler-user-agents; all others are crawlers."""
 _BARE_NAME: Final = re.compile(rb"[A-Za-z_-]*\Z")
 _TOKEN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 _PRODUCT: Final = re.compile(rb"(?:.*?compatible; *)?([A-Za-z][A-Za-z0-9._-]*)")
@@ -108,7 +121,8 @@ _MAX_NAME: Final = 64  # bytes of a program's name as it is published
 class BotDetector:
     """Tells bots from people by one RE2 set; immutable, so that every plug-in of a process uses the same one."""
 
-    def __init__(self, names: dict[str, list[str]]) -> None:
+    def __init__(self, names: dict[str, list[str]], listed: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
+        """`names` by category, as in `known_bots.txt`; `listed` are more of them, as patterns."""
         import re2
 
         options = re2.Options()
@@ -118,7 +132,10 @@ class BotDetector:
         named = [category for category in CATEGORIES if category in names]
         general = f"{'|'.join((*_WORDS, *_ADDRESSES))}"
         people = f"{_pattern_of(names[_PEOPLE])}|{_MODEL}"
-        patterns = (*(_pattern_of(names[one]) for one in named), general, _COMPATIBLE, _OLD_BROWSERS, _SHAPE, people)
+        known = (
+            "|".join([_pattern_of(names[one]), *(f"(?i:{each})" for each in listed.get(one, ()))]) for one in named
+        )
+        patterns = (*known, general, _COMPATIBLE, _OLD_BROWSERS, _SHAPE, people)
         self._categories = named
         self._general, self._compatible, self._old, self._shape, self._people = range(len(named), len(patterns))
         self._patterns: list[Any] = [re2.compile(pattern.encode(), options) for pattern in patterns]
@@ -140,7 +157,9 @@ class BotDetector:
         person = self._people in found
         if first < self._general:
             category = self._categories[first]
-            if not (person and category == LINK_PREVIEW):  # the applications that show previews are people's as well
+            if not (
+                person and category in (LINK_PREVIEW, CRAWLER)
+            ):  # applications of people show previews and read feeds
                 return category
         elif not person and (first == self._general or (first == self._compatible and self._old not in found)):
             return CRAWLER
@@ -164,7 +183,21 @@ class BotDetector:
 def detector() -> BotDetector:
     """Return the detector with the names that come with this package; made once in a process."""
     text = resources.files(__package__).joinpath("known_bots.txt").read_text(encoding="utf-8")
-    return BotDetector(read_names(text.splitlines()))
+    return BotDetector(read_names(text.splitlines()), _listed())
+
+
+def _listed() -> dict[str, list[str]]:
+    """Return the patterns of crawler-user-agents by category; nothing where it is not installed."""
+    try:
+        from crawleruseragents import CRAWLER_USER_AGENTS_DATA
+    except ImportError:
+        return {}
+    listed: dict[str, list[str]] = {}
+    for entry in CRAWLER_USER_AGENTS_DATA:
+        category = next((_TAGS[tag] for tag in entry.get("tags", ()) if tag in _TAGS), CRAWLER)
+        pattern = entry["pattern"]  # many are parts of words that other programs and devices have in their names
+        listed.setdefault(category, []).append(f"(?:^|[^a-z0-9]){pattern}" if pattern[0].isalnum() else pattern)
+    return listed
 
 
 def read_names(lines: Iterable[str]) -> dict[str, list[str]]:
