@@ -185,6 +185,6 @@ def test_a_mistake_is_told_without_the_secret(name: str, wrong: dict[str, Any]) 
 
 def test_two_owners_of_one_credential_are_named_without_it() -> None:
     twice = [{"name": "alice", "credential": CANARY}, {"name": "bob", "credential": CANARY}]
-    with pytest.raises(ConfigError, match="alice.*bob|bob.*alice") as caught:
+    with pytest.raises(ConfigError, match=r"alice.*bob|bob.*alice") as caught:
         Gateway(lambda *_: None, {"plugins": [{"name": "key-auth", "config": {"keys": ["x"], "consumers": twice}}]})
     assert CANARY not in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 
 from aigw_middleware import Gateway
 from aigw_middleware.hosts.wsgi import WSGIGateway
-from aigw_middleware.ports import HttpAnswer, HttpError
+from aigw_middleware.ports import HttpAnswer, HttpError, finish
 from aigw_middleware.testing.asgi import asgi_exchange
 from aigw_middleware.testing.clock import VirtualClock
 from aigw_middleware.testing.wsgi import wsgi_exchange
@@ -569,3 +569,18 @@ def test_of_many_threads_one_fetches() -> None:
         thread.join()
     assert statuses == [200] * 8
     assert len(publisher.asked) == 1
+
+
+def test_a_thread_does_not_wait_longer_for_another_than_for_an_answer() -> None:
+    clock, service = VirtualClock(), Service()
+    config = {"plugins": [{"name": "jwt-auth", "config": {"consumers": [{**REMOTE, "jwks_fetch_timeout": 1}]}}]}
+    gateway = WSGIGateway(service.wsgi, config, clock=clock)
+    ports = gateway.core.process_runtime().ports
+    ports.http = publisher = Publisher(clock, OLD)  # type: ignore[assignment]
+
+    async def ask_while_another_fetches() -> int | None:
+        async with ports.locks(f"jwks {URL}"):
+            return wsgi_exchange(gateway, "GET", "/", headers=[("authorization", f"Bearer {token(OLD)}")]).status
+
+    assert finish(ask_while_another_fetches(), "the test") == 401
+    assert not publisher.asked

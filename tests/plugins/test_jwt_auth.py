@@ -53,6 +53,8 @@ from tests.plugins.tokens import ISSUER, NOW, Signer, key_set, signer
         ({"scopes": "read"}, {"scope": "write read"}, ["alice"]),
         ({"scopes": ["read", "write"]}, {"scp": ["write", "read", 1]}, ["alice"]),
         ({"scopes": ["read", "write"]}, {"scope": "read"}, SCOPE),
+        ({"scopes": "read write"}, {"scope": "write read"}, ["alice"]),
+        ({"scopes": "read write"}, {"scope": "write"}, SCOPE),
         ({"scopes": ["read"]}, {"scope": "reader"}, SCOPE),
         ({"scopes": ["read"]}, {"scope": ["read"]}, ["alice"]),
         ({"scopes": ["read"]}, {"scope": 1}, SCOPE),
@@ -249,6 +251,13 @@ def test_a_header_that_is_there_twice() -> None:
         for pair in ((TOKEN, second), (second, TOKEN)):
             headers = [("authorization", f"Bearer {token}") for token in pair]
             assert gated.ask(headers=headers).status == status
+
+
+def test_a_request_has_few_tokens() -> None:
+    gated = Gated("jwt-auth", one())
+    for count, expected in ((4, ["alice"]), (5, INVALID)):
+        query = "&".join(f"access_token={HS.token(jti=str(number))}" for number in range(count))
+        assert outcome(gated, path=f"/?{query}") == expected
 
 
 def test_tokens_of_two_consumers_are_nobodys() -> None:

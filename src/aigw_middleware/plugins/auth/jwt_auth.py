@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aigw_middleware")
 
-_ROUNDS = 2
-"""Fetches that a caller may have to wait for: the one under way when it came, and one for the key it names."""
+MAX_TOKENS = 4
+"""Tokens of one request that are looked at; nobody needs more, and each costs a verification."""
 
 
 class JwtAuth(Plugin[JwtAuthConfig]):
@@ -111,6 +111,8 @@ class JwtAuth(Plugin[JwtAuthConfig]):
             verdict = self._known(text, exchange, exchange.ports.clock.now())
             if verdict is not None:
                 return self._enter(exchange, verdict.matches, places)
+        if len(found) > MAX_TOKENS:
+            return self._policy.without_credential(exchange, self._invalid, self._not_allowed)
         answer = self._decide(exchange, found)
         return self._later(exchange, found, answer) if type(answer) is Wanted else answer  # type: ignore[return-value]
 
@@ -121,13 +123,13 @@ class JwtAuth(Plugin[JwtAuthConfig]):
 
     async def _later(self, exchange: Exchange, found: dict[bytes, int], answer: Wanted) -> Refusal | None:
         """Decide after the key sets were fetched that the decision needs."""
-        for _ in range(_ROUNDS):
+        # A caller may have to wait for the fetch under way when it came, and for one for the key that it names; no longer.
+        for last in (False, True):
             await exchange.ports.gather(*(remote.fetch(exchange) for remote in dict.fromkeys(answer.remotes)))
-            result = self._decide(exchange, found)
+            result = self._decide(exchange, found, last=last)
             if not isinstance(result, Wanted):
-                return result
+                break
             answer = result
-        result = self._decide(exchange, found, last=True)
         assert not isinstance(result, Wanted)
         return result
 

@@ -128,7 +128,10 @@ class TokenConfig(PluginConfig):
     jwks_fetch_timeout: int = Field(1_500, ge=1, le=10_000, description="Milliseconds to wait for it.")
     issuer: str = Field("", description="Who must have issued the token (`iss`); empty: anybody with the key.")
     audiences: Names = Field((), description="Whom it may be for (`aud`), any of these; empty: not looked at.")
-    scopes: Names = Field((), description="Scopes that it must have (`scope` or `scp`), all of them; 403 without.")
+    scopes: Names = Field(
+        (),
+        description="Scopes that it must have (`scope` or `scp`), all of them, also as a text with spaces; 403 without.",
+    )
     algorithms: tuple[Algorithm, ...] = Field((), description="Algorithms to accept; empty: what its keys are for.")
     claims_to_headers: tuple[ClaimToHeader, ...] = Field((), description="Claims that the service gets as headers.")
     from_headers: tuple[FromHeader, ...] = Field((), description="Headers that carry the token.")

@@ -54,7 +54,7 @@ class Rule:
         self.claims = tuple(sorted((name, canonical(value)) for name, value in credential.claims.items()))
         self.skew = credential.clock_skew_seconds
         self.require_exp = credential.require_exp
-        self.scopes = frozenset(credential.scopes)
+        self.scopes = frozenset(scope for some in credential.scopes for scope in some.split())
         self.keep_token = credential.keep_token
         self.headers = credential.claims_to_headers
 
