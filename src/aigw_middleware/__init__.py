@@ -67,10 +67,10 @@ if TYPE_CHECKING:
     from .plugins.ai.model_mapper import ModelMapper as ModelMapper
     from .plugins.ai.prompt_decorator import AiPromptDecorator as AiPromptDecorator
     from .plugins.ai.statistics import AiStatistics as AiStatistics
-    from .plugins.auth.basic_auth import BasicAuth as BasicAuth
-    from .plugins.auth.hmac_auth import HmacAuth as HmacAuth
-    from .plugins.auth.jwt_auth import JwtAuth as JwtAuth
-    from .plugins.auth.key_auth import KeyAuth as KeyAuth
+    from .plugins.auth.basic import BasicAuth as BasicAuth
+    from .plugins.auth.hmac import HmacAuth as HmacAuth
+    from .plugins.auth.jwt import JwtAuth as JwtAuth
+    from .plugins.auth.key import KeyAuth as KeyAuth
     from .plugins.security.bot_detect import BotDetect as BotDetect
     from .plugins.security.cors import Cors as Cors
     from .plugins.security.ip_access_control import IpAccessControl as IpAccessControl

@@ -4,7 +4,7 @@
     client = httpx2.AsyncClient(auth=HmacRequestAuth("alice-key", "secret", dialect="x-ca"))
 
 httpx and httpx2 take any callable as `auth`, in synchronous and asynchronous clients, and call it for each request that
-they send; so one class, which imports neither, serves them all. Sources: see `plugins.auth.hmac_signing`.
+they send; so one class, which imports neither, serves them all. Sources: see `plugins.auth.hmac.signing`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hashlib import md5, sha256
 from typing import Any, Protocol, TypeVar
 
 from .config.secrets import Secret
-from .plugins.auth.hmac_signing import (
+from .plugins.auth.hmac.signing import (
     HASHES,
     REQUEST_TARGET,
     X_CA_METHODS,

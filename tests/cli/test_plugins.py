@@ -38,7 +38,8 @@ def test_the_table_is_in_the_default_order(aigw):
 def test_the_table_for_people(aigw):
     ran = aigw("plugins")
     assert (ran.code, ran.err) == (0, "")
-    assert ran.lines[0].split() == ["plug-in", "stage", "priority", "origin", "for", "what", "it", "does"]
+    assert ran.lines[0].split() == ["plug-in", "stage", "priority", "origin", "for", "extra", "what", "it", "does"]
+    assert next(line for line in ran.lines if line.startswith("jwt-auth")).split()[5] == "jwt"
     row = next(line for line in ran.lines if line.startswith("team-header"))
     assert row.split(maxsplit=6) == [
         "team-header",

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from aigw_middleware import ConfigError, Gateway
-from aigw_middleware.plugins.auth.jwt_keys import KeySet
-from aigw_middleware.plugins.auth.jwt_token import HeaderCache, Token
+from aigw_middleware.plugins.auth.jwt.keys import KeySet
+from aigw_middleware.plugins.auth.jwt.token import HeaderCache, Token
 from tests.plugins.service import Gated, Service
 from tests.plugins.tokens import ISSUER, key_set, signer
 

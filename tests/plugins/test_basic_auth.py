@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigw_middleware import BasicAuth, ConfigError, Gateway
-from aigw_middleware.plugins.auth import basic_auth
-from aigw_middleware.plugins.auth.basic_users import MAX_CREDENTIALS, Account, Login, presented
-from aigw_middleware.plugins.auth.passwords import PasswordHash
+from aigw_middleware.plugins.auth import basic as basic_auth
+from aigw_middleware.plugins.auth.basic.passwords import PasswordHash
+from aigw_middleware.plugins.auth.basic.users import MAX_CREDENTIALS, Account, Login, presented
 from aigw_middleware.ports import OffloadFull
 from aigw_middleware.testing.asgi import asgi_exchange
 from tests.plugins.service import Gated, Service

@@ -458,7 +458,9 @@ def test_sdks_of_llm_providers_are_let_in_unless_said_otherwise() -> None:
 
 def test_the_longer_list_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package crawler-user-agents knows programs by names that tell nothing."""
-    obscure = b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/62.0 Safari/537.36 DareBoost"
+    obscure = (
+        b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/62.0 Safari/537.36 DareBoost"
+    )
     assert detector().find(obscure) == "monitoring"
     monkeypatch.setitem(sys.modules, "crawleruseragents", None)
     alone = detector.__wrapped__()

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigw_middleware import ConfigError, Exchange, Gateway, HmacAuth, Plugin, PluginConfig, Stage
-from aigw_middleware.plugins.auth import hmac_auth
-from aigw_middleware.plugins.auth.hmac_claims import is_digest_of, is_md5_of
-from aigw_middleware.plugins.auth.hmac_signing import Parameters, signature_of, signature_string, x_ca_string
+from aigw_middleware.plugins.auth import hmac as hmac_auth
+from aigw_middleware.plugins.auth.hmac.claims import is_digest_of, is_md5_of
+from aigw_middleware.plugins.auth.hmac.signing import Parameters, signature_of, signature_string, x_ca_string
 from aigw_middleware.state import MemoryStore, StoreError
 from aigw_middleware.testing import HmacSigner, VirtualClock, asgi_exchange
 from tests.plugins.service import Service

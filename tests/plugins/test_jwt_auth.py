@@ -12,7 +12,7 @@ from joserfc.jwk import OKPKey
 
 from aigw_middleware import Gateway, JwtAuth
 from aigw_middleware.exchange import Refusal
-from aigw_middleware.plugins.auth import jwt_auth
+from aigw_middleware.plugins.auth import jwt as jwt_auth
 from aigw_middleware.testing.clock import VirtualClock
 from tests.plugins.jwt_case import ALICE, DENIED, HS, INVALID, KEYS, MISSING, SCOPE, TOKEN, one, outcome, plugin_of
 from tests.plugins.service import Gated, Service

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from aigw_middleware.plugins.auth.jwt_verdicts import Verdict, Verdicts
+from aigw_middleware.plugins.auth.jwt import verifier as jwt_verifier
+from aigw_middleware.plugins.auth.jwt.verdicts import Verdict, Verdicts
 from tests.plugins.jwt_case import ALICE, EARLY, EXPIRED, HS, INVALID, TOKEN, one, outcome, plugin_of
 from tests.plugins.service import Gated
 from tests.plugins.tokens import ISSUER, NOW, signer
@@ -173,7 +174,6 @@ def test_tokens_of_an_older_configuration_are_not_remembered() -> None:
 
 
 def test_long_tokens_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    from aigw_middleware.plugins.auth import jwt_verifier
 
     gated = Gated("jwt-auth", {**one(), "max_token_bytes": len(TOKEN)})
     assert outcome(gated, TOKEN) == ["alice"]

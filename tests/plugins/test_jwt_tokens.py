@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigw_middleware.plugins.auth.jwt_encoding import base64url
-from aigw_middleware.plugins.auth.jwt_key_set import read_key_set
-from aigw_middleware.plugins.auth.jwt_rules import canonical, field_value
-from aigw_middleware.plugins.auth.jwt_token import HeaderCache, MalformedToken, Token
+from aigw_middleware.plugins.auth.jwt.encoding import base64url
+from aigw_middleware.plugins.auth.jwt.key_set import read_key_set
+from aigw_middleware.plugins.auth.jwt.rules import canonical, field_value
+from aigw_middleware.plugins.auth.jwt.token import HeaderCache, MalformedToken, Token
 from tests.plugins.jwt_case import (
     HS,
     INVALID,

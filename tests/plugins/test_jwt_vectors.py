@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from aigw_middleware import Gateway
-from aigw_middleware.plugins.auth.jwt_encoding import base64url
-from aigw_middleware.plugins.auth.jwt_key_set import read_key_set
-from aigw_middleware.plugins.auth.jwt_token import HeaderCache, MalformedToken, Token
+from aigw_middleware.plugins.auth.jwt.encoding import base64url
+from aigw_middleware.plugins.auth.jwt.key_set import read_key_set
+from aigw_middleware.plugins.auth.jwt.token import HeaderCache, MalformedToken, Token
 from aigw_middleware.testing.clock import VirtualClock
 from tests.plugins.jwt_case import EXPIRED, INVALID, MISSING, outcome
 from tests.plugins.service import Gated

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from aigw_middleware import ConfigError, Gateway, KeyAuth
 from aigw_middleware.config.secrets import Keyring
 from aigw_middleware.consumers import Consumer
-from aigw_middleware.plugins.auth import key_auth
-from aigw_middleware.plugins.auth.api_keys import ApiKey, keyed_digest, query_value
+from aigw_middleware.plugins.auth import key as key_auth
+from aigw_middleware.plugins.auth.key.api_keys import ApiKey, keyed_digest, query_value
 from tests.plugins.service import Gated, Service
 
 ALICE, BOB = "alice-0123456789abcdef", "bob-0123456789abcdef"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aigw_middleware import ConfigError, KeyAuth
-from aigw_middleware.plugins.auth import key_auth
-from aigw_middleware.plugins.auth.key_auth import KeyAuthConfig
-from aigw_middleware.plugins.auth.key_consumers import KeyConsumer, PackedConsumers
+from aigw_middleware.plugins.auth import key as key_auth
+from aigw_middleware.plugins.auth.key import KeyAuthConfig
+from aigw_middleware.plugins.auth.key.consumers import KeyConsumer, PackedConsumers
 from tests.plugins.service import Gated
 
 MANY = 5_000

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from aigw_middleware import ConfigError, Gateway, KeyAuth
 from aigw_middleware.config.secrets import Keyring
 from aigw_middleware.consumers import Consumer, ConsumerTable
-from aigw_middleware.plugins.auth import key_file
-from aigw_middleware.plugins.auth.api_keys import keyed_digest
-from aigw_middleware.plugins.auth.key_auth import KeyAuthConfig
-from aigw_middleware.plugins.auth.key_expiry import Expiring, expiry
-from aigw_middleware.plugins.auth.key_file import FiledKeys
+from aigw_middleware.plugins.auth.key import KeyAuthConfig
+from aigw_middleware.plugins.auth.key import file as key_file
+from aigw_middleware.plugins.auth.key.api_keys import keyed_digest
+from aigw_middleware.plugins.auth.key.expiry import Expiring, expiry
+from aigw_middleware.plugins.auth.key.file import FiledKeys
 from tests.plugins.service import Gated, Service
 
 ALICE, BOB = "alice-0123456789abcdef", "bob-0123456789abcdef"

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigw_middleware.plugins.auth import passwords
-from aigw_middleware.plugins.auth.passwords import (
+from aigw_middleware.plugins.auth.basic import passwords
+from aigw_middleware.plugins.auth.basic.passwords import (
     MAX_BCRYPT_BYTES,
     missing_packages,
     password_hash,
     plain_password,
     read_hash,
 )
-from aigw_middleware.plugins.auth.unix_crypt import MAX_ROUNDS, read_unix_hash
+from aigw_middleware.plugins.auth.basic.unix_crypt import MAX_ROUNDS, read_unix_hash
 
 TABLE = "t\u00e1\u0411\u2113\u0259"  # letters that are no latin-1
 

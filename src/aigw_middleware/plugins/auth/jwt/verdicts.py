@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...consumers import Consumer
-from .jwt_rules import Fields, Rule, fields_of
-from .jwt_token import Claims
+from ....consumers import Consumer
+from .rules import Fields, Rule, fields_of
+from .token import Claims
 
 if TYPE_CHECKING:
-    from ...exchange import Exchange
+    from ....exchange import Exchange
     from .jwks import RemoteKeys
-    from .jwt_keys import KeySet
+    from .keys import KeySet
 
 MAX_VERDICTS: Final = 10_000
 MAX_SECONDS: Final = 300.0

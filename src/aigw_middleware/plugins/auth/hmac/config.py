@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from ...config.models import Names
-from ...headers import header_name
-from ...plugin import Field
-from ..nonces import StoreFailure
-from .hmac_consumers import HmacConsumer, HmacCredential
-from .hmac_signing import ALWAYS_COVERED, REQUEST_TARGET, Algorithm, Dialect
-from .policy import AuthConfig
+from ....config.models import Names
+from ....headers import header_name
+from ....plugin import Field
+from ...nonces import StoreFailure
+from ..policy import AuthConfig
+from .consumers import HmacConsumer, HmacCredential
+from .signing import ALWAYS_COVERED, REQUEST_TARGET, Algorithm, Dialect
 
 
 class HmacAuthConfig(AuthConfig):

@@ -14,11 +14,11 @@ from pydantic import (
     model_validator,
 )
 
-from ...config.models import Names
-from ...headers import header_value
-from ...plugin import Field, PluginConfig
+from ....config.models import Names
+from ....headers import header_value
+from ....plugin import Field, PluginConfig
 from .api_keys import ApiKey, KeyField, KeyFields, digest_of
-from .key_expiry import Expiry
+from .expiry import Expiry
 
 MAX_NAME_LENGTH = 256
 """Characters."""

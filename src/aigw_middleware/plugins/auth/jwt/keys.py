@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...errors import ConfigError, Problem
+from ....errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from joserfc.jwa import JWSAlgModel

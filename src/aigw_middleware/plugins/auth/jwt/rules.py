@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
-from ...consumers import Consumer
-from ...headers import Headers, header_name
-from ...json import Spelled
+from ....consumers import Consumer
+from ....headers import Headers, header_name
+from ....json import Spelled
+from .config import ClaimToHeader, Credential
 from .jwks import RemoteKeys
-from .jwt_config import ClaimToHeader, Credential
-from .jwt_keys import KeySet
-from .jwt_token import Claims
+from .keys import KeySet
+from .token import Claims
 
 Timing = Literal["good", "expired", "early", "endless"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ...exchange import Refusal
-from .hmac_signing import Dialect
-from .policy import challenge
+from ....exchange import Refusal
+from ..policy import challenge
+from .signing import Dialect
 
 Row = tuple[int, str, str, int, str]
 """Status, code and text; status and text of the compatible gateways."""

@@ -13,12 +13,12 @@ from unicodedata import normalize
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, ValidationInfo, model_validator
 
-from ...config.secrets import Secret, read_secret
-from ...consumers import Consumer
-from ...headers import header_value
-from ...plugin import Field, PluginConfig
-from .api_keys import listed
-from .key_consumers import MAX_NAME_LENGTH
+from ....config.secrets import Secret, read_secret
+from ....consumers import Consumer
+from ....headers import header_value
+from ....plugin import Field, PluginConfig
+from ..key.api_keys import listed
+from ..key.consumers import MAX_NAME_LENGTH
 from .passwords import KNOWN_FORMS, PasswordHash, plain_password, read_hash
 
 MAX_CREDENTIALS = 2_048

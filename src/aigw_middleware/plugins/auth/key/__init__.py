@@ -25,11 +25,12 @@ from typing import Any
 
 from pydantic import model_validator
 
-from ...config.models import Names
-from ...consumers import ANONYMOUS, Consumer
-from ...errors import ConfigError, Problem
-from ...exchange import Exchange, Refusal
-from ...plugin import INBOUND, Field, Plugin, Stage
+from ....config.models import Names
+from ....consumers import ANONYMOUS, Consumer
+from ....errors import ConfigError, Problem
+from ....exchange import Exchange, Refusal
+from ....plugin import INBOUND, Field, Plugin, Stage
+from ..policy import AuthConfig, AuthPolicy, challenge
 from .api_keys import (
     HEADER,
     MIN_KEY_LENGTH,
@@ -40,11 +41,10 @@ from .api_keys import (
     outside_headers,
     places_of,
 )
-from .key_consumers import KeyConsumer, KeyConsumers, PackedConsumers
-from .key_expiry import Expiring
-from .key_file import FiledKeys
-from .key_index import KeyIndex
-from .policy import AuthConfig, AuthPolicy, challenge
+from .consumers import KeyConsumer, KeyConsumers, PackedConsumers
+from .expiry import Expiring
+from .file import FiledKeys
+from .index import KeyIndex
 
 logger = logging.getLogger("aigw_middleware")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .jwt_encoding import base64url, json_object
-from .jwt_keys import ALGORITHMS, CURVES, EDWARDS, HMAC, RSA, KeySet, Library, VerificationKey, library
+from .encoding import base64url, json_object
+from .keys import ALGORITHMS, CURVES, EDWARDS, HMAC, RSA, KeySet, Library, VerificationKey, library
 
 MAX_KEYS = 100
 MIN_RSA_BITS, MAX_RSA_BITS = 2_048, 8_192

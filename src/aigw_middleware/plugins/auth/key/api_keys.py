@@ -14,10 +14,10 @@ from urllib.parse import unquote_to_bytes
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, ValidationInfo
 
-from ...config.secrets import Keyring, Secret, read_secret
-from ...exchange import Request
-from ...headers import header_name
-from .key_expiry import NEVER, expiry
+from ....config.secrets import Keyring, Secret, read_secret
+from ....exchange import Request
+from ....headers import header_name
+from .expiry import NEVER, expiry
 
 MIN_KEY_LENGTH = 16
 """Characters; a shorter key can be guessed, and is warned about."""

@@ -17,12 +17,12 @@ from typing import Annotated
 
 import msgspec
 
-from ...consumers import Consumer, ConsumerTable
-from ...errors import Problem
-from ...headers import header_value
+from ....consumers import Consumer, ConsumerTable
+from ....errors import Problem
+from ....headers import header_value
 from .api_keys import ApiKey, digest_of
-from .key_consumers import MAX_NAME_LENGTH
-from .key_expiry import NEVER, Expiring, expiry
+from .consumers import MAX_NAME_LENGTH
+from .expiry import NEVER, Expiring, expiry
 
 MAX_PROBLEMS = 20
 """Problems of one file that are told; what is behind them is not read."""

@@ -8,16 +8,16 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from ...config.problems import problems_of
-from ...consumers import ANONYMOUS, Consumer
-from ...errors import ConfigError, Problem
-from ...plugin import Build
+from ....config.problems import problems_of
+from ....consumers import ANONYMOUS, Consumer
+from ....errors import ConfigError, Problem
+from ....plugin import Build
+from .config import Credential, JwtAuthConfig, TokenConfig, credential_of
 from .jwks import RemoteKeys
-from .jwt_config import Credential, JwtAuthConfig, TokenConfig, credential_of
-from .jwt_key_set import read_key_set
-from .jwt_keys import library
-from .jwt_places import HEADER, Finder, places_of
-from .jwt_rules import Rule, Source
+from .key_set import read_key_set
+from .keys import library
+from .places import HEADER, Finder, places_of
+from .rules import Rule, Source
 
 Entry = tuple[Consumer, Credential, str, str]
 """Whose credential, the credential, and where it stands: path and words."""

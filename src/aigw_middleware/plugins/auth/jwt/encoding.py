@@ -6,7 +6,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from typing import Any
 
-from ...json import MAX_DEPTH, decode_unambiguous
+from ....json import MAX_DEPTH, decode_unambiguous
 
 _TO_BASE64 = bytes.maketrans(b"-_+/=", b"+/!!!")
 _PADDING = (b"", b"", b"==", b"=")

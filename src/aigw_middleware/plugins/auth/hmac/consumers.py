@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from pydantic import AliasChoices, ValidationError, model_validator
 
-from ...config.problems import problems_of
-from ...config.secrets import Secret
-from ...consumers import ANONYMOUS, Consumer, ConsumerTable
-from ...errors import Problem
-from ...headers import header_value
-from ...plugin import Field, PluginConfig
+from ....config.problems import problems_of
+from ....config.secrets import Secret
+from ....consumers import ANONYMOUS, Consumer, ConsumerTable
+from ....errors import Problem
+from ....headers import header_value
+from ....plugin import Field, PluginConfig
 
 MIN_SECRET_LENGTH: Final = 16
 """Characters; a shorter secret can be found out from one signed request, and is warned about."""

@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import PlainSerializer, PlainValidator
 
-from ...consumers import Consumer
+from ....consumers import Consumer
 
 NEVER = math.inf
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Protocol, TypeAlias
 
-from ...config.secrets import Keyring
-from ...consumers import Consumer
-from ...errors import Problem
+from ....config.secrets import Keyring
+from ....consumers import Consumer
+from ....errors import Problem
 from .api_keys import HEADER, KEYRING_LABEL, ORIGINAL_AUTHORIZATION, QUERY, ApiKey, Place
-from .key_expiry import NEVER, Expiring
+from .expiry import NEVER, Expiring
 
 Owner: TypeAlias = "Consumer | str | Expiring"
 """Whose a key is: a consumer, only its name when nothing else is known of it, or either of them until the key ends."""

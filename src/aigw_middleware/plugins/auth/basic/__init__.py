@@ -11,7 +11,7 @@
 A credential is `user:password` or `user:<hash>`, or the base64 of one, or `env:NAME` or `file:path` of where it is.
 Hashes are those of scrypt, argon2 and bcrypt (the last two with `pip install 'aigw-middleware[passwords]'`), those of
 Unix (`$6$`, `$5$`) and, with a warning, `$apr1$`; plain passwords are hashed when the configuration is loaded. The hash
-above is of `alice-example-password`; `aigw_middleware.plugins.auth.passwords.password_hash` made it. An `htpasswd_file`
+above is of `alice-example-password`; `aigw_middleware.plugins.auth.basic.passwords.password_hash` made it. An `htpasswd_file`
 has a user on each line, who is the consumer of that name. Without any of these, those consumers count that are declared
 at the top of the configuration with credentials for `basic-auth`.
 
@@ -33,14 +33,16 @@ from typing import Annotated, Any
 
 from pydantic import model_validator
 
-from ...config.models import Seconds
-from ...consumers import ANONYMOUS, Consumer
-from ...errors import ConfigError, Problem
-from ...exchange import Exchange, Refusal
-from ...plugin import INBOUND, Field, Plugin, Stage
-from ...ports import Clock
-from .api_keys import listed
-from .basic_users import (
+from ....config.models import Seconds
+from ....consumers import ANONYMOUS, Consumer
+from ....errors import ConfigError, Problem
+from ....exchange import Exchange, Refusal
+from ....plugin import INBOUND, Field, Plugin, Stage
+from ....ports import Clock
+from ..key.api_keys import listed
+from ..policy import AuthConfig, AuthPolicy, challenge
+from .passwords import missing_packages
+from .users import (
     MAX_CREDENTIALS,
     MAX_PROBLEMS,
     Account,
@@ -51,8 +53,6 @@ from .basic_users import (
     presented,
     users_of_file,
 )
-from .passwords import missing_packages
-from .policy import AuthConfig, AuthPolicy, challenge
 
 logger = logging.getLogger("aigw_middleware")
 

@@ -30,16 +30,16 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final, TypeAlias
 
-from ...consumers import Consumer
-from ...errors import ConfigError
-from ...exchange import Exchange, Refusal
-from ...headers import Headers
-from ...plugin import INBOUND, Plugin, Stage
-from .hmac_claims import Claim, fields_of, signature_claim, x_ca_claim
-from .hmac_config import HmacAuthConfig
-from .hmac_consumers import MIN_SECRET_LENGTH, signing_keys
-from .hmac_rules import Rules
-from .policy import AuthPolicy
+from ....consumers import Consumer
+from ....errors import ConfigError
+from ....exchange import Exchange, Refusal
+from ....headers import Headers
+from ....plugin import INBOUND, Plugin, Stage
+from ..policy import AuthPolicy
+from .claims import Claim, fields_of, signature_claim, x_ca_claim
+from .config import HmacAuthConfig
+from .consumers import MIN_SECRET_LENGTH, signing_keys
+from .rules import Rules
 
 logger = logging.getLogger("aigw_middleware")
 

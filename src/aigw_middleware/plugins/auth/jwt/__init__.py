@@ -30,19 +30,19 @@ import logging
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ConfigError
-from ...exchange import Exchange, Refusal
-from ...headers import header_name
-from ...plugin import INBOUND, Plugin, Stage
+from ....errors import ConfigError
+from ....exchange import Exchange, Refusal
+from ....headers import header_name
+from ....plugin import INBOUND, Plugin, Stage
+from ..policy import AuthPolicy, challenge
+from .config import JwtAuthConfig
+from .consumers import Compiled
 from .jwks import stop_fetching
-from .jwt_config import JwtAuthConfig
-from .jwt_consumers import Compiled
-from .jwt_verdicts import Match, Verdict
-from .jwt_verifier import Refusals, Verifier, Wanted
-from .policy import AuthPolicy, challenge
+from .verdicts import Match, Verdict
+from .verifier import Refusals, Verifier, Wanted
 
 if TYPE_CHECKING:
-    from ...runtime import Runtime
+    from ....runtime import Runtime
 
 logger = logging.getLogger("aigw_middleware")
 

@@ -24,14 +24,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from ...ports import HttpError, LockTimeout
-from .jwt_key_set import read_key_set
-from .jwt_keys import KeySet
+from ....ports import HttpError, LockTimeout
+from .key_set import read_key_set
+from .keys import KeySet
 
 if TYPE_CHECKING:
-    from ...exchange import Exchange
-    from ...ports import Ports
-    from ...runtime import Runtime
+    from ....exchange import Exchange
+    from ....ports import Ports
+    from ....runtime import Runtime
 
 logger = logging.getLogger("aigw_middleware")
 

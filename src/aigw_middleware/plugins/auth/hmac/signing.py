@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from ...exchange import Request
+from ....exchange import Request
 
 Algorithm: TypeAlias = Literal["hmac-sha1", "hmac-sha256", "hmac-sha512"]
 Dialect: TypeAlias = Literal["x-ca", "signature"]

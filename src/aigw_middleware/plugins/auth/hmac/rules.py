@@ -5,19 +5,19 @@ from __future__ import annotations
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final
 
-from ...exchange import Exchange, Refusal, Request
-from ...headers import header_name
-from ..nonces import Nonces
-from .hmac_claims import Claim, is_digest_of, is_md5_of, said_time
-from .hmac_consumers import SigningKey
-from .hmac_refusals import Refusals
-from .hmac_signing import Dialect, Parameters, is_form, path_of, signature_of, signature_string, x_ca_string
+from ....exchange import Exchange, Refusal, Request
+from ....headers import header_name
+from ...nonces import Nonces
+from .claims import Claim, is_digest_of, is_md5_of, said_time
+from .consumers import SigningKey
+from .refusals import Refusals
+from .signing import Dialect, Parameters, is_form, path_of, signature_of, signature_string, x_ca_string
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from ...plugin import Plugin
-    from .hmac_config import HmacAuthConfig
+    from ....plugin import Plugin
+    from .config import HmacAuthConfig
 
 NONCE_SECONDS: Final = 900
 """How long a nonce is remembered when no window says for how long its request could come again."""

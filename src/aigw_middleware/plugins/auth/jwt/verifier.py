@@ -7,13 +7,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from .jwks import RemoteKeys
-from .jwt_keys import KeySet
-from .jwt_rules import Rule, Source
-from .jwt_token import Claims, HeaderCache, MalformedToken, Token
-from .jwt_verdicts import Verdict, Verdicts, verdict_of
+from .keys import KeySet
+from .rules import Rule, Source
+from .token import Claims, HeaderCache, MalformedToken, Token
+from .verdicts import Verdict, Verdicts, verdict_of
 
 if TYPE_CHECKING:
-    from ...exchange import Exchange, Refusal
+    from ....exchange import Exchange, Refusal
 
 
 class Refusals(NamedTuple):

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 from unicodedata import normalize
 
-from ...errors import Problem
+from ....errors import Problem
 from .unix_crypt import read_unix_hash
 
 Check: TypeAlias = Callable[[bytes], bool]

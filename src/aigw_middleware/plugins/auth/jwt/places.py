@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from ...exchange import Request
-from ...headers import header_name
-from .jwt_config import TokenConfig
+from ....exchange import Request
+from ....headers import header_name
+from .config import TokenConfig
 
 HEADER, QUERY, COOKIE = range(3)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .jwt_encoding import base64url, json_object
-from .jwt_keys import ALGORITHMS, KeySet
+from .encoding import base64url, json_object
+from .keys import ALGORITHMS, KeySet
 
 MAX_MOMENT: Final = 253_402_300_799
 """The last second of the year 9999; a larger date is one in milliseconds, or no date."""

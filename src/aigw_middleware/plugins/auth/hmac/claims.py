@@ -15,8 +15,8 @@ from functools import lru_cache
 from hmac import compare_digest
 from typing import Any, Final, TypeAlias
 
-from ...headers import Headers
-from .hmac_signing import HASHES, REQUEST_TARGET, X_CA_METHODS, Dialect, Fields, joined
+from ....headers import Headers
+from .signing import HASHES, REQUEST_TARGET, X_CA_METHODS, Dialect, Fields, joined
 
 MAX_AUTHORIZATION: Final = 8_192  # bytes of an `Authorization` that is read
 MAX_LISTED: Final = 64  # names of headers that a signature may list

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, JsonValue, NonNegativeInt, PositiveInt, ValidationInfo, model_validator
 
-from ...config.models import Names
-from ...config.secrets import Secret, read_secret
-from ...headers import header_name, header_value
-from ...plugin import Field, PluginConfig
+from ....config.models import Names
+from ....config.secrets import Secret, read_secret
+from ....headers import header_name, header_value
+from ....plugin import Field, PluginConfig
+from ..policy import AuthConfig
 from .jwks import REFRESH_AT, RemoteKeys
-from .policy import AuthConfig
 
 _UNRESOLVABLE = (".dns", ".static", ".nacos", ".eureka", ".consul", ".zookeeper")
 """Ends of service names that only the registry of a compatible gateway can turn into addresses."""
