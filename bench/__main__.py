@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import cases_growth, cases_import, cases_memory, cases_plugins, cases_stack, cases_stream
+from . import cases_growth, cases_identity, cases_import, cases_memory, cases_plugins, cases_stack, cases_stream
 from .measure import SMOKE, THOROUGH, Lab
 from .table import Section, markdown, render, summary
 
@@ -34,6 +34,9 @@ GROUPS: dict[str, Callable[[Lab], Awaitable[Section]]] = {
     "keys": cases_memory.keys,
     "addresses": cases_growth.addresses,
     "routes": cases_growth.routes,
+    "tokens": cases_identity.tokens,
+    "api-keys": cases_identity.keys,
+    "edge": cases_identity.edge,
     "P8": cases_stack.wsgi,
     "garbage": cases_memory.garbage,
     "in-flight": cases_memory.in_flight,

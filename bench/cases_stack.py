@@ -76,9 +76,9 @@ async def parts(lab: Lab) -> Section:
 
 
 async def refusal(lab: Lab) -> Section:
-    """P4: a caller without a key, refused on its headers."""
+    """P4: a caller without a key or a token, refused on its headers."""
     body = chat_body()
-    request = scope(headers(body, token=token(), key=""))
+    request = scope(headers(body, key=""))
     made = ai_stack()
     gateway = Gateway(chat, made.config, made.plugins)
     peer = peers.Refusing(chat)

@@ -13,6 +13,7 @@ from ..lazy import lazy
 
 Environ = dict[str, Any]
 _CHUNK = 65_536
+_OTHERS = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
 
 
 class WsgiRequest(Request):
@@ -26,11 +27,12 @@ class WsgiRequest(Request):
     def _load_headers(self) -> RawHeaders:
         raw: RawHeaders = []
         for key, value in self.environ.items():
-            if key.startswith("HTTP_"):
-                if key not in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
-                    raw.append((key[5:].lower().replace("_", "-").encode("latin-1"), _bytes(value)))
-            elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
-                raw.append((key.lower().replace("_", "-").encode("latin-1"), _bytes(value)))
+            if key[:5] == "HTTP_":
+                name = _name_of(key)
+                if name:
+                    raw.append((name, value.encode("latin-1", "replace")))
+            elif key in _OTHERS and value:
+                raw.append((_OTHERS[key], value.encode("latin-1", "replace")))
         return raw
 
     @lazy
@@ -77,6 +79,20 @@ class WsgiRequest(Request):
         return host.partition(":")[0].rstrip(".")  # type: ignore[no-any-return]
 
 
+@functools.lru_cache(2_048)  # clients send few names; the bound is for made-up ones
+def _name_of(key: str) -> bytes:
+    """Return the header that a member of the environ holds; empty for two that it holds under another name."""
+    if key in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
+        return b""
+    return key[5:].lower().replace("_", "-").encode("latin-1")
+
+
+@functools.lru_cache(2_048)
+def _key_of(name: bytes) -> str:
+    """Return the member of the environ that holds a header."""
+    return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+
+
 def _bytes(text: str) -> bytes:
     return text.encode("latin-1", "replace")
 
@@ -100,7 +116,7 @@ def write_environ(request: Request, environ: Environ) -> None:
             continue
         if name == b"content-length":
             continue
-        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        key = _key_of(name)
         if key in environ:
             text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
         environ[key] = text
