@@ -64,14 +64,12 @@ def encode(value: JSON) -> bytes:
 def decode_unambiguous(data: bytes, max_depth: int = MAX_DEPTH) -> JSON:
     """Like decode, and refuse duplicate member names and deep nesting. Raises InvalidJSON."""
     value = decode(data)
-    # What is written again in the same length was compact, and no member was dropped: there is nothing to look for.
-    if data.count(b"{") + data.count(b"[") <= max_depth and len(_encode(value)) == len(data):
-        return value
     members = _count_members(value, max_depth)
     # Every member's colon follows its name's quote or white space, so this counts at least the members there are;
     # when it equals the distinct names that were decoded, no name was there twice.
     colons = data.count(b":")
-    if members != colons:  # some stand in texts
+    # Some stand in texts. But what is written again in the same length was compact, and no member was dropped.
+    if members != colons and len(_encode(value)) != len(data):
         written = data.count(b'":')
         if colons != written:
             written += data.count(b" :") + data.count(b"\t:") + data.count(b"\n:") + data.count(b"\r:")

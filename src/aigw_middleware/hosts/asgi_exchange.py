@@ -172,6 +172,8 @@ class Serving(Outbox):
         if not self.stack.llm_aware or exchange.llm is None:
             return False
         request = exchange.request
+        if "json" in request.__dict__:  # somebody has read it
+            return exchange.llm.streams or "stream" in request.path
         return request.received_body is None or b"stream" in request.received_body or "stream" in request.path
 
     def _cancel_application(self) -> None:
