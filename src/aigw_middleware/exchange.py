@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -75,6 +76,9 @@ class Body:
         return value
 
 
+_QUERY = re.compile(rb"[!-\"$-~]*\Z")  # RFC 3986, section 3.4, and what clients send in spite of it
+
+
 class Request(Body):
     """The request of an exchange. Hosts fill in where its parts come from."""
 
@@ -86,6 +90,8 @@ class Request(Body):
     """Address of the connection's other end as text; `exchange.client` is the caller behind trusted proxies."""
     root_path: str = ""
     query: bytes = b""
+    requeried: bool = False
+    """Whether `set_query` was called, so that hosts must write the query back."""
     raw_path: bytes | None = None
     """The path as it was on the wire, without the query; None where the host does not know it."""
     path: str = "/"
@@ -101,6 +107,14 @@ class Request(Body):
         """Path and query as sent, for signatures and messages."""
         path = self.raw_path if self.raw_path is not None else self.path.encode()
         return (path + b"?" + self.query if self.query else path).decode("latin-1")
+
+    def set_query(self, query: bytes) -> None:
+        """Give the service another query, percent-encoded as on the wire. Raises ValueError for what cannot stand there."""
+        if not _QUERY.match(query):
+            raise ValueError("a query has visible ASCII characters only, and no #")
+        self.query = query
+        self.requeried = True
+        self.__dict__.pop("parameters", None)
 
     @lazy
     def parameters(self) -> list[tuple[str, str]]:

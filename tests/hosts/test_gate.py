@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aigw_middleware import Exchange, Gateway, Needs, Plugin, PluginConfig, Refusal, Stage, WSGIGateway
+from aigw_middleware.exchange import Request
 from aigw_middleware.testing import asgi_exchange, run_everywhere, wsgi_exchange
 from aigw_middleware.testing.matrix import Script, assert_same
 
@@ -247,3 +248,43 @@ def test_what_depends_on_who_calls_comes_after_all_who_find_out(body: list[bytes
         "guard request",
         "guard identified",
     ]
+
+
+@pytest.mark.parametrize(("query", "left"), [("a=1&secret=2&b=%20", "a=1&b=%20"), ("secret=1", "")])
+@pytest.mark.parametrize("early", [True, False])
+def test_a_plug_in_may_give_the_service_another_query(query: str, left: str, early: bool) -> None:
+    def rewrite(self: Any, exchange: Exchange) -> None:
+        kept = [pair for pair in exchange.request.query.split(b"&") if not pair.startswith(b"secret=")]
+        exchange.request.set_query(b"&".join(kept))
+        assert exchange.request.parameter("secret") is None
+
+    def plugins() -> list[Plugin[Any]]:
+        hooks = {"on_request" if early else "on_request_body": rewrite}
+        return [type("Rewrite", (Plugin,), {"name": "rewrite", "stage": Stage.DEFAULT, "priority": 1, **hooks})()]
+
+    transcript = assert_same(run_everywhere(Script(method="POST", path="/x", query=query, body=[b"body"]), plugins))
+    assert [seen.query for seen in transcript.seen] == [left]
+
+
+def test_a_stack_of_one_early_hook_gives_the_query_on() -> None:
+    def rewrite(self: Any, exchange: Exchange) -> None:
+        exchange.request.set_query(b"b=2")
+
+    plugin = type("Rewrite", (Plugin,), {"name": "rewrite", "on_request": rewrite})()
+    seen: list[bytes] = []
+
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["query_string"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    asyncio.run(asgi_exchange(Gateway(service, plugins=[plugin]), path="/", scope={"query_string": b"a=1"}))
+    assert seen == [b"b=2"]
+
+
+@pytest.mark.parametrize("query", [b"a b", b"a\r\nb", b"a#b", "a=\u00e9".encode(), b"a\0"])
+def test_no_query_breaks_out_of_its_place(query: bytes) -> None:
+    exchange = Exchange()
+    exchange.request = Request()
+    with pytest.raises(ValueError, match="visible ASCII"):
+        exchange.request.set_query(query)

@@ -292,6 +292,22 @@ def test_the_token_is_taken_away(headers: dict[str, str], path: str, left: dict[
         }
 
 
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        (f"access_token={TOKEN}", ""),
+        (f"a=1&access_token={TOKEN}&b=%2F&c", "a=1&b=%2F&c"),
+        (f"a=1&%61ccess_token={TOKEN}", "a=1"),
+    ],
+)
+def test_the_token_is_taken_out_of_the_query(query: str, left: str) -> None:
+    for keep in (True, False):
+        gated = Gated("jwt-auth", one(keep_token=keep))
+        result = gated.ask("GET", "/", scope={"query_string": query.encode()})
+        assert result.status == 200
+        assert gated.service.query == (query if keep else left)
+
+
 # ---------------------------------------------------------------------- what the service is told
 
 

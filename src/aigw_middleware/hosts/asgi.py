@@ -210,6 +210,8 @@ class Gateway:
             ):
                 if "headers" in request.__dict__ and request.headers.changed:
                     scope = {**scope, "headers": request.headers.raw}
+                if request.requeried:
+                    scope = {**scope, "query_string": request.query}
                 await self.app(scope, receive, send)
                 return
             if type(result) is Refusal and "meter" not in exchange.__dict__:

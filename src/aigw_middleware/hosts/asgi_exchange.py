@@ -46,7 +46,13 @@ class Serving(Outbox):
                 await self.deliver(answer)
                 return
             known = exchange.request.__dict__
-            if "headers" in known or "edited" in known or "extensions" in self._scope or self.stack.usage:
+            if (
+                "headers" in known
+                or "edited" in known
+                or "requeried" in known
+                or "extensions" in self._scope
+                or self.stack.usage
+            ):
                 self._prepare()
             if self.stack.around:
                 await Call(self, 0)()
@@ -101,6 +107,8 @@ class Serving(Outbox):
             self._inbox.body = request.body
         if request.headers.changed:
             scope = {**scope, "headers": request.headers.raw}
+        if request.requeried:
+            scope = {**scope, "query_string": request.query}
         extensions = scope.get("extensions")
         if extensions and not stack.walk_of(exchange).quiet and any(name in extensions for name in UNSAFE_EXTENSIONS):
             kept = {name: value for name, value in extensions.items() if name not in UNSAFE_EXTENSIONS}

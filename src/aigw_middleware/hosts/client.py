@@ -100,14 +100,15 @@ class _SourceBase:
         request = exchange.request
         native: Any = request.native  # type: ignore[attr-defined]
         request.headers.remove_all(exchange.snapshot.edge.outgoing_names)
-        if not request.edited and not request.headers.changed and not exchange.request.loaded:
+        if not (request.edited or request.headers.changed or request.loaded or request.requeried):
             return native
+        url = native.url.copy_with(query=request.query or None) if request.requeried else native.url
         content = request.body if request.loaded else None
         if request.edited:
             request.headers.set_length(len(request.body))
         built = self._module.Request(
             native.method,
-            native.url,
+            url,
             headers=request.headers.raw,
             extensions=native.extensions,
             **({"content": content} if content is not None else {"stream": native.stream}),

@@ -141,7 +141,9 @@ def write_request(request: Request, native: Any) -> None:
         native.META["CONTENT_LENGTH"] = str(len(request.body))
     elif request.loaded:
         _set_body(native, request.body)
-    if request.headers.changed:
+    if request.requeried:
+        native.__dict__.pop("GET", None)
+    if request.headers.changed or request.requeried:
         loaded, request.__dict__["_body"] = request.__dict__.get("_body"), None
         write_environ(request, native.META)
         request.__dict__["_body"] = loaded

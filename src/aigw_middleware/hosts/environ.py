@@ -98,7 +98,13 @@ def _bytes(text: str) -> bytes:
 
 
 def write_environ(request: Request, environ: Environ) -> None:
-    """Write changed header fields and an edited body back."""
+    """Write changed header fields, another query and an edited body back."""
+    if request.requeried:
+        environ["QUERY_STRING"] = query = request.query.decode("latin-1")
+        for key in ("REQUEST_URI", "RAW_URI"):
+            if key in environ:
+                path = environ[key].partition("?")[0]
+                environ[key] = f"{path}?{query}" if query else path
     if request.loaded:
         body = request.body
         environ["wsgi.input"] = io.BytesIO(body)

@@ -140,7 +140,7 @@ class TokenConfig(PluginConfig):
     clock_skew_seconds: NonNegativeInt = Field(60, le=86_400, description="Seconds by which clocks may differ.")
     require_exp: bool = Field(False, description="Refuse tokens that never expire.")
     keep_token: bool = Field(
-        True, description="false: headers and cookies that carried the token do not reach the service; a query does."
+        True, description="false: what carried the token (header, cookie, parameter) does not reach the service."
     )
 
     @model_validator(mode="after")

@@ -88,9 +88,10 @@ class Finder:
                     found[token] = found.get(token, 0) | bit
 
     def take_out(self, request: Request, bits: int) -> None:
-        """Remove the tokens in some of the places from headers and cookies; a header without the prefix is not one."""
+        """Remove the tokens from some of the places they stood in; a header without the prefix is not one."""
         headers = request.headers
         cookies = set()
+        parameters = set()
         for number, (kind, name, prefix) in enumerate(self.places):
             if not bits >> number & 1:
                 continue
@@ -100,8 +101,17 @@ class Finder:
                 headers.extend_trusted(others)
             elif kind == COOKIE:
                 cookies.add(name)
+            else:
+                parameters.add(name)
         if cookies:
             _remove_cookies(request, cookies)
+        if parameters:
+            kept = [
+                pair
+                for pair in request.query.split(b"&")
+                if unquote_to_bytes(pair.partition(b"=")[0]) not in parameters
+            ]
+            request.set_query(b"&".join(kept))
 
 
 def _has(value: bytes, prefix: bytes) -> bool:
