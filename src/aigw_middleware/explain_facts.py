@@ -71,13 +71,17 @@ def caller_of(exchange: Exchange, steps: Iterable[Step]) -> Named:
     """Return the plug-in after whose turn the caller is known."""
     if exchange.direction is OUTBOUND:
         return Named("", "inherited from the request in whose handling the call is made; elsewhere anonymous")
-    last = None
-    for step in steps:
-        if step.identifies:
-            last = step
-    if last is not None:
+    several = [step for step in steps if step.identifies]
+    if several:
+        last = several[-1]
         hook = "on_request_body" if "on_request_body" in last.hooks else "on_request"
-        return Named(last.name, f"known when {hook} of {last.name} has returned; anonymous before")
+        why = f"known when {hook} of {last.name} has returned; anonymous before"
+        if len(several) > 1:
+            mode = exchange.route.auth_mode or exchange.snapshot.auth_mode
+            names = ", ".join(step.name for step in several)
+            how = "one of them is enough" if mode == "any" else "each must let the caller in, as the same consumer"
+            why += f". Of {names}, {how} (`auth_mode: {mode}`)"
+        return Named(last.name, why)
     if exchange.consumer:
         return Named("", f"{exchange.consumer.name}, as a gateway in front of this one says (`trust_identity_from`)")
     return Named("", "anonymous: no plug-in of this stack identifies callers")

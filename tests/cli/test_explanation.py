@@ -14,6 +14,7 @@ from aigw_middleware.config.matching import Facts, Match, MatchIndex
 from aigw_middleware.errors import ConfigError
 from aigw_middleware.exchange import Exchange, Request
 from aigw_middleware.explain import explain
+from aigw_middleware.gateway import Core
 from aigw_middleware.headers import Headers, InvalidHeader
 from aigw_middleware.plugin import INBOUND, OUTBOUND, Needs, Plugin, PluginConfig
 from aigw_middleware.registry import Registry
@@ -488,3 +489,19 @@ def test_a_match_that_covers_another_matches_whatever_it_does(wide, narrow, path
     facts = Facts(path, method, "a.b", route, {}.get)
     if MatchIndex([[narrow]]).choose(facts) == (0,):
         assert MatchIndex([[wide]]).choose(facts) == (0,)
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"), [("any", "one of them is enough"), ("all", "each must let the caller in, as the same consumer")]
+)
+def test_what_several_ways_to_identify_oneself_add_up_to(mode: str, told: str) -> None:
+    consumers = [{"name": "alice", "credential": "alice-example-key-0123"}]
+    config = {
+        "auth_mode": mode,
+        "plugins": [
+            {"name": "key-auth", "config": {"keys": ["x-api-key"], "consumers": consumers}},
+            {"name": "basic-auth", "config": {"consumers": [{"name": "alice", "credential": "alice:a-long-password"}]}},
+        ],
+    }
+    why = explain(Core(config), "GET", "/").caller.why
+    assert f"Of basic-auth, key-auth, {told} (`auth_mode: {mode}`)" in why

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
-from aigw_middleware import ConfigError, Gateway
 from aigw_middleware.plugins.auth.jwt.keys import KeySet
 from aigw_middleware.plugins.auth.jwt.token import HeaderCache, Token
-from tests.plugins.service import Gated, Service
+from tests.plugins.service import Gated, problems_of
+from tests.plugins.service import outcome as outcome_of
 from tests.plugins.tokens import ISSUER, key_set, signer
 
 MISSING, INVALID = (401, "jwt_is_missing"), (401, "jwt_verification_fails")
@@ -30,18 +28,11 @@ def outcome(gated: Gated, token: str | None = None, path: str = "/", **headers: 
     fields = [(name.replace("_", "-"), value) for name, value in headers.items()]
     if token is not None:
         fields.append(("authorization", f"Bearer {token}"))
-    before = gated.service.calls
-    exchange = gated.ask("GET", path, fields)
-    if exchange.status == 200:
-        return gated.service.header("x-mse-consumer")
-    assert gated.service.calls == before
-    return exchange.status, exchange.json()["code"]
+    return outcome_of(gated, dict(fields), path)
 
 
 def problems(config: Mapping[str, Any], **top: Any) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        Gateway(Service(), {"plugins": [{"name": "jwt-auth", "config": dict(config)}], **top})
-    return [str(problem) for problem in caught.value.problems]
+    return problems_of("jwt-auth", config, **top)
 
 
 def verified(keys: KeySet, token: str) -> bool:

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from aigw_middleware import Gateway
+import pytest
+
+from aigw_middleware import ConfigError, Gateway
 from aigw_middleware.consumers import ANONYMOUS
 from aigw_middleware.hosts.wsgi import WSGIGateway
 from aigw_middleware.testing.asgi import AsgiExchange, asgi_exchange
@@ -92,3 +94,20 @@ class Gated:
 
 def _bytes(text: str | bytes) -> bytes:
     return text.encode("latin-1") if isinstance(text, str) else text
+
+
+def outcome(gated: Gated, headers: Mapping[str, str] | None = None, path: str = "/") -> object:
+    """Whom the service was told of; or status and code of the refusal, and that the service was not asked."""
+    before = gated.service.calls
+    exchange = gated.ask("GET", path, list((headers or {}).items()))
+    if exchange.status == 200:
+        return gated.service.header("x-mse-consumer")
+    assert gated.service.calls == before
+    return exchange.status, exchange.json()["code"]
+
+
+def problems_of(plugin: str, config: Mapping[str, Any], **top: Any) -> list[str]:
+    """Return what is wrong with a configuration of one plug-in, each as it is told."""
+    with pytest.raises(ConfigError) as caught:
+        Gateway(Service(), {"plugins": [{"name": plugin, "config": dict(config)}], **top})
+    return [str(problem) for problem in caught.value.problems]

@@ -22,7 +22,7 @@ from aigw_middleware.plugins.auth.basic.passwords import PasswordHash
 from aigw_middleware.plugins.auth.basic.users import MAX_CREDENTIALS, Account, Login, presented
 from aigw_middleware.ports import OffloadFull
 from aigw_middleware.testing.asgi import asgi_exchange
-from tests.plugins.service import Gated, Service
+from tests.plugins.service import Gated, outcome, problems_of
 
 MISSING, INVALID, FORBIDDEN = (
     (401, "no_basic_authentication_information_found"),
@@ -43,20 +43,8 @@ def basic(login: str | bytes, scheme: str = "Basic ") -> dict[str, str]:
     return {"authorization": scheme + b64encode(data).decode()}
 
 
-def outcome(gated: Gated, headers: Mapping[str, str] | None = None, path: str = "/") -> object:
-    """Whom the service was told of; or status and code of the refusal, and that the service was not asked."""
-    before = gated.service.calls
-    exchange = gated.ask("GET", path, list((headers or {}).items()))
-    if exchange.status == 200:
-        return gated.service.header("x-mse-consumer")
-    assert gated.service.calls == before
-    return exchange.status, exchange.json()["code"]
-
-
 def problems(config: Mapping[str, Any], **top: Any) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        Gateway(Service(), {"plugins": [{"name": "basic-auth", "config": dict(config)}], **top})
-    return [str(problem) for problem in caught.value.problems]
+    return problems_of("basic-auth", config, **top)
 
 
 def plugin_of(gated: Gated) -> BasicAuth:

@@ -19,7 +19,7 @@ from aigw_middleware.config.secrets import Keyring
 from aigw_middleware.consumers import Consumer
 from aigw_middleware.plugins.auth import key as key_auth
 from aigw_middleware.plugins.auth.key.api_keys import ApiKey, keyed_digest, query_value
-from tests.plugins.service import Gated, Service
+from tests.plugins.service import Gated, Service, outcome, problems_of
 
 ALICE, BOB = "alice-0123456789abcdef", "bob-0123456789abcdef"
 BOTH = [{"name": "alice", "credential": ALICE}, {"name": "bob", "credential": BOB}]
@@ -36,20 +36,8 @@ def sha(key: str) -> str:
     return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
 
 
-def outcome(gated: Gated, headers: Mapping[str, str] | None = None, path: str = "/") -> object:
-    """Whom the service was told of; or status and code of the refusal, and that the service was not asked."""
-    before = gated.service.calls
-    exchange = gated.ask("GET", path, list((headers or {}).items()))
-    if exchange.status == 200:
-        return gated.service.header("x-mse-consumer")
-    assert gated.service.calls == before
-    return exchange.status, exchange.json()["code"]
-
-
 def problems(config: Mapping[str, Any], **top: Any) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        Gateway(Service(), {"plugins": [{"name": "key-auth", "config": dict(config)}], **top})
-    return [str(problem) for problem in caught.value.problems]
+    return problems_of("key-auth", config, **top)
 
 
 # ---------------------------------------------------------------------- where a key is found

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from ..addresses import AddressSet
 from ..edge import UNIX
+from ..headers import header_name
 from ..plugin import FailurePolicy, Stage
 from .secrets import MIN_SECRET_BYTES, Secret
 
@@ -40,9 +41,15 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _is_header_name(value: str) -> str:
+    header_name(value)
+    return value
+
+
 ByteSize: TypeAlias = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+HeaderName: TypeAlias = Annotated[str, AfterValidator(_is_header_name)]
 
 
 class Model(BaseModel):

@@ -26,10 +26,9 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from ...config.models import Names
+from ...config.models import HeaderName, Names
 from ...edge import Forwarding
 from ...exchange import Exchange, Refusal
-from ...headers import header_name
 from ...plugin import INBOUND, Field, Plugin, Stage
 from .address_lists import AddressGate, AddressListsConfig
 
@@ -42,19 +41,13 @@ class IpRestrictionConfig(AddressListsConfig):
         description="`origin-source`: the client as the gateway knows it; `header`: only what trusted proxies name in "
         "`ip_header_name` counts.",
     )
-    ip_header_name: str = Field("X-Forwarded-For", description="The header for `ip_source_type: header`.")
+    ip_header_name: HeaderName = Field("X-Forwarded-For", description="The header for `ip_source_type: header`.")
     real_ip_from: Names = Field(
         (),
         description="Addresses and CIDRs of the proxies whose header is believed; empty: those that the gateway trusts.",
     )
     status: int = Field(403, ge=200, le=599, description="Status of refusals.")
     message: str = Field("Your IP address is blocked.", description="Text of refusals.")
-
-    @field_validator("ip_header_name")
-    @classmethod
-    def _header(cls, value: str) -> str:
-        header_name(value)
-        return value
 
     @field_validator("real_ip_from")
     @classmethod

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import field_validator, model_validator
 
+from ...config.models import HeaderName
 from ...config.secrets import Secret
 from ...exchange import Exchange, Refusal
 from ...headers import header_name
@@ -55,7 +56,7 @@ class ReplayProtectionConfig(PluginConfig):
     """Where the nonce stands, what it looks like, and for how long it is remembered."""
 
     force_nonce: bool = Field(True, description="Refuse requests without a nonce.")
-    nonce_header: str = Field("X-Higress-Nonce", description="Header that carries the nonce.")
+    nonce_header: HeaderName = Field("X-Higress-Nonce", description="Header that carries the nonce.")
     nonce_ttl: int = Field(
         DEFAULT_TTL, ge=0, description="Seconds for which a nonce is remembered; 0: as if it were unset."
     )
@@ -75,12 +76,6 @@ class ReplayProtectionConfig(PluginConfig):
     redis: RedisSettings | None = Field(
         None, description="Accepted and not used: nonces are kept in the store `default` of the configuration."
     )
-
-    @field_validator("nonce_header")
-    @classmethod
-    def _is_header(cls, name: str) -> str:
-        header_name(name)
-        return name
 
     @model_validator(mode="after")
     def _possible(self) -> ReplayProtectionConfig:

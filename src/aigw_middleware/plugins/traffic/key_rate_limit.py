@@ -22,8 +22,9 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from ...config.models import HeaderName
 from ...exchange import Exchange, Refusal, Response
-from ...headers import Headers, header_name
+from ...headers import Headers
 from ...plugin import Field, Plugin, PluginConfig, Stage
 from ...state import ImmediateStore, MemoryStore, Store, StoreError, Taken
 from .quotas import Bucket, LimitKey, Quota, matcher
@@ -32,7 +33,7 @@ from .quotas import Bucket, LimitKey, Quota, matcher
 class KeyRateLimitConfig(PluginConfig):
     """What the key is, and how often each may call."""
 
-    limit_by_header: str | None = Field(None, min_length=1, description="Header whose value is the key.")
+    limit_by_header: HeaderName | None = Field(None, min_length=1, description="Header whose value is the key.")
     limit_by_param: str | None = Field(
         None, min_length=1, description="Query parameter whose decoded value is the key."
     )
@@ -56,13 +57,6 @@ class KeyRateLimitConfig(PluginConfig):
     @classmethod
     def _empty_is_on(cls, value: object) -> object:
         return True if value == "" else value
-
-    @field_validator("limit_by_header")
-    @classmethod
-    def _is_header(cls, value: str | None) -> str | None:
-        if value is not None:
-            header_name(value)
-        return value
 
     @model_validator(mode="after")
     def _unambiguous(self) -> KeyRateLimitConfig:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from ....config.models import Names
+from ....config.models import HeaderName, Names
 from ....headers import header_name
 from ....plugin import Field
 from ...nonces import StoreFailure
@@ -56,7 +56,7 @@ class HmacAuthConfig(AuthConfig):
         description="Dialect `x-ca`: the string to sign has the query as it is sent, not decoded and sorted, and nothing "
         "of a form, which needs a digest then.",
     )
-    nonce_header: str = Field(
+    nonce_header: HeaderName = Field(
         "X-Ca-Nonce", description="Header whose value may be used once by a key, if the signature covers it."
     )
     require_nonce: bool = Field(False, description="Refuse signatures that cover no nonce.")
@@ -85,12 +85,6 @@ class HmacAuthConfig(AuthConfig):
         if not names:
             raise ValueError("should name at least one, else nobody could be let in")
         return names
-
-    @field_validator("nonce_header")
-    @classmethod
-    def _is_header(cls, name: str) -> str:
-        header_name(name)
-        return name
 
     @field_validator("signed_headers")
     @classmethod
