@@ -261,3 +261,15 @@ def test_control_characters_of_the_file_do_not_reach_the_terminal(aigw, write):
     assert ran.code == 1
     assert "\x1b" not in ran.out
     assert "\\x1b[2Jx" in ran.out
+
+
+def test_names_that_a_file_of_keys_may_have_are_not_suspicious(aigw, write, tmp_path):
+    keys = tmp_path / "keys.jsonl"
+    keys.write_text('{"name": "alcie", "credential": "the-key-of-alcie-0123"}\n')
+    config = (
+        "consumers: [{name: alice}]\n"
+        f"plugins: [{{name: key-auth, config: {{keys: [x], consumers_file: '{keys}'}}}}, "
+        "{name: team-header, rules: [{match: {consumer: alcie}}]}]"
+    )
+    ran = aigw("check", write(config))
+    assert "no consumer is named" not in ran.out + ran.err

@@ -127,6 +127,8 @@ def _late(late: Late, path: str, snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem(f"{path}.match", f"{asked} never holds: no plug-in identifies callers")
         return
     known = {"consumer": _names(snapshot), "group": {name for each in snapshot.consumers for name in each.groups}}
+    if any(plugin.identifies and plugin.context.files for plugin in snapshot.plugins):
+        del known["consumer"]  # a file of keys or passwords names more of them
     for key, names in known.items():
         for name in sorted(getattr(late, key) - names):
             hint = nearest(name, names)  # plug-ins may know others than the file does, so only what looks like a slip
