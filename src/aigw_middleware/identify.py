@@ -33,11 +33,12 @@ def identifying(plugins: Sequence[Plugin[Any]]) -> list[Plugin[Any]]:
 class OneOfSeveral:
     """`on_request` of a plug-in that identifies callers, in a stack that has more of them."""
 
-    __slots__ = ("_combined", "_last", "plugin")
+    __slots__ = ("_combined", "_hook", "_last", "plugin")
     named = "on_request"
 
     def __init__(self, plugin: Plugin[Any], *, last: bool) -> None:
         self.plugin = plugin
+        self._hook = plugin.on_request
         self._last = last
         self._combined: dict[tuple[Refusal, ...], Refusal] = {}
 
@@ -46,7 +47,9 @@ class OneOfSeveral:
         every = (exchange.route.auth_mode or exchange.snapshot.auth_mode) == "all"
         if every:  # what another one found out must not help this one
             exchange.consumer, exchange.identified_by = ANONYMOUS, ""
-        result = self.plugin.on_request(exchange)
+        result = self._hook(exchange)
+        if result is None and not (every or by or self._last):
+            return None  # it is the first that knows the caller, or leaves it to the others
         if type(result) is CoroutineType:
             return self._later(exchange, consumer, by, every, result)
         return self._judge(exchange, consumer, by, every, result)
