@@ -29,13 +29,14 @@ class Forwarding:
     `proxies` are addresses, networks and `unix:`. Raises ValueError for anything else.
     """
 
-    __slots__ = ("_believed", "_known", "_sockets", "header", "max_hops", "proxies")
+    __slots__ = ("_believed", "_known", "_name", "_sockets", "header", "max_hops", "proxies")
 
     def __init__(self, proxies: Iterable[str], header: str = "x-forwarded-for", max_hops: int = MAX_HOPS) -> None:
         texts = list(proxies)
         self.proxies = AddressSet(text for text in texts if text != UNIX)
         self._sockets = UNIX in texts
         self.header = header.lower()
+        self._name = self.header.encode()
         self.max_hops = max_hops
         self._believed = lru_cache(_MAX_PEERS)(self.proxies.__contains__)
         self._known = lru_cache(_MAX_LINES)(partial(_reported, self.proxies, max_hops))
@@ -53,8 +54,15 @@ class Forwarding:
         """Return the address that trusted proxies name in the header, or in another one; None when they name nobody."""
         if not self.believes(request.peer):
             return None
+        headers = request.headers
+        if not header and len(headers.index) == len(headers.raw):  # no field stands there twice, as nearly always
+            line = headers.index.get(self._name)
+            if line is None:
+                return None
+            if len(line) <= _MAX_LENGTH:
+                return self._known(self.header, line.decode("latin-1"))
         name = header or self.header
-        lines = request.headers.get_all(name)
+        lines = headers.get_all(name)
         if len(lines) == 1 and len(lines[0]) <= _MAX_LENGTH:
             return self._known(name, lines[0])
         return _reported(self.proxies, self.max_hops, name, *lines) if lines else None

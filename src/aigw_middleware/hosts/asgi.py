@@ -24,7 +24,7 @@ from ..registry import REGISTRY, Registry
 from ..runtime import SetupFailed, running_loop
 from ..snapshot import ANY_ROUTE
 from .asgi_exchange import Serving
-from .asgi_response import turn_down
+from .asgi_sending import turn_down
 
 if TYPE_CHECKING:
     from ..explanation import Explanation

@@ -220,8 +220,12 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
         return meter.usage
 
     def _count(self, exchange: Exchange, seen: _Seen) -> None:
-        meter, outcome = exchange.meter, exchange.outcome
+        outcome = exchange.outcome
         amounts = {"request_count": 1, f"{outcome}_count": 1}
+        if outcome == "refused" and "meter" not in exchange.__dict__:
+            self._add(exchange, seen.model, amounts)  # refused before anything could be used
+            return
+        meter = exchange.meter
         usage = self._usage(exchange)
         if usage is not None:
             amounts["input_token"] = usage.input_tokens
@@ -239,9 +243,11 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
             refused_by_provider = response is not None and response.status >= 400
             if outcome == "failed" or meter.error_reported or refused_by_provider:
                 amounts["llm_failure_count"] = 1
+        self._add(exchange, meter.model or seen.model, amounts)
+
+    def _add(self, exchange: Exchange, model: str, amounts: Mapping[str, int]) -> None:
         counters = exchange.runtime.state(self, "counters", Counters)
-        labels = (exchange.route.name, meter.model or seen.model or NO_MODEL, exchange.consumer.name or NO_CONSUMER)
-        counters.add(labels, amounts)
+        counters.add((exchange.route.name, model or NO_MODEL, exchange.consumer.name or NO_CONSUMER), amounts)
 
 
 def _is_produced(attribute: Attribute) -> bool:
