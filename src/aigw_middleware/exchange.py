@@ -13,6 +13,7 @@ import msgspec
 
 from . import json as strict_json
 from .consumers import ANONYMOUS, Consumer
+from .forms import Form, form_of
 from .headers import Headers, RawHeaders, header_name, header_value
 from .lazy import lazy
 
@@ -156,36 +157,6 @@ class Request(Body):
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"
-
-
-class Form(msgspec.Struct, eq=False, gc=False):
-    """What a body is, told by its Content-Type."""
-
-    media_type: str
-    """In lower case, without parameters."""
-    json: bool
-    events: bool
-    """A stream of server-sent events."""
-    readable: bool
-    """Text of a kind that is read whole."""
-
-
-MAX_KNOWN_FORMS = 256  # values of Content-Type whose form is kept: services send few, the bound is for made-up ones
-_forms: dict[bytes, Form] = {}
-
-
-def form_of(content_type: bytes) -> Form:
-    """Return the form that a Content-Type value says (RFC 6839: `+json` is JSON)."""
-    form = _forms.get(content_type)
-    if form is None:
-        media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
-        json = media_type == "application/json" or media_type.endswith("+json")
-        events = media_type == "text/event-stream"
-        readable = json or media_type in ("", "application/xml") or media_type.startswith("text/")
-        form = Form(media_type, json, events, readable)
-        if len(_forms) < MAX_KNOWN_FORMS:
-            _forms[content_type] = form
-    return form
 
 
 class Response(Body):

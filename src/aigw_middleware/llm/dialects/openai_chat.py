@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from ... import json as strict_json
 from ..errors import error_object
 from ..frame import Frame
 from ..sse import Event, encode_event
 from ..usage import Usage, count
 from .base import Delta, Dialect, Piece, Slot
+from .openai_shapes import ABSENT, AnswerMessage, DeltaMessage, TokenCounts, read_answer, read_chunk, read_text
 
 DONE = b"data: [DONE]\n\n"
 _FIELDS = {"content": "content", "reasoning_content": "reasoning", "reasoning": "reasoning", "refusal": "refusal"}
@@ -25,104 +24,6 @@ _PARTS = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
 _KIND_OF_ROLE = {"system": "system", "developer": "system", "tool": "tool_result", "function": "tool_result"}
 _LEGACY = 999  # the part of a `function_call`, which came before tool calls
 _TOOL = 1_000  # parts of tool arguments are numbered from here; 1 tells `reasoning` from its namesake, 0
-
-
-_ABSENT = msgspec.Raw(b"null")
-
-
-class _Function(msgspec.Struct):
-    arguments: str | None = None
-    name: str | None = None
-
-
-class _ToolCall(msgspec.Struct):
-    index: int = 0
-    function: _Function | None = None
-    id: str | None = None
-
-
-class _Audio(msgspec.Struct):
-    transcript: str | None = None
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    function_call: _Function | None = None
-    audio: _Audio | None = None
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
-    model: str | None = None
-    id: str | None = None
-
-
-class _Part(msgspec.Struct):
-    text: str | None = None
-
-
-class _Message(_Delta):
-    content: str | list[_Part] | None = None  # type: ignore[assignment]
-
-
-class _AnswerChoice(msgspec.Struct):
-    message: _Message | None = None
-    index: int | None = None
-
-
-class _Counts(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: dict[str, Any] | None = None
-    completion_tokens_details: dict[str, Any] | None = None
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_AnswerChoice] | None = None
-    usage: _Counts | None = None
-    error: msgspec.Raw = _ABSENT
-    model: str | None = None
-    id: str | None = None
-
-
-class _TextDelta(msgspec.Struct, gc=False):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: Any = None
-    function_call: Any = None
-    audio: Any = None
-
-
-class _TextChoice(msgspec.Struct, gc=False):
-    delta: _TextDelta
-    index: int = 0
-    finish_reason: str | None = None
-
-
-class _TextChunk(msgspec.Struct, gc=False):
-    choices: list[_TextChoice]
-    usage: Any = None
-    error: Any = None
-
-
-_read_text = msgspec.json.Decoder(_TextChunk).decode
-_read_chunk = msgspec.json.Decoder(_Chunk).decode
-_read_answer = msgspec.json.Decoder(_Answer).decode
 
 
 class OpenAIChat(Dialect):
@@ -253,7 +154,7 @@ class OpenAIChat(Dialect):
 
     def read_answer(self, data: bytes) -> Delta:
         try:
-            answer = _read_answer(data)
+            answer = read_answer(data)
         except (ValueError, RecursionError):  # of unusual types, or no JSON: what can be read of it is
             return super().read_answer(data)
         pieces: list[Piece] = []
@@ -268,7 +169,7 @@ class OpenAIChat(Dialect):
             (),
             _counted(counts) if counts is not None else None,
             answer.model,
-            error=answer.error is not _ABSENT and bytes(answer.error) not in (b"null", b'""'),
+            error=answer.error is not ABSENT and bytes(answer.error) not in (b"null", b'""'),
             identifier=answer.id,
             calls=calls,
         )
@@ -285,7 +186,7 @@ class OpenAIChat(Dialect):
         if data is None or data == b"[DONE]":
             return None
         try:
-            chunk = _read_chunk(data)
+            chunk = read_chunk(data)
         except (ValueError, RecursionError):
             return None
         pieces: list[Piece] = []
@@ -297,14 +198,14 @@ class OpenAIChat(Dialect):
             if choice.finish_reason:
                 finished.append(choice.index)
         usage = None
-        if chunk.usage is not _ABSENT and bytes(chunk.usage) != b"null":
+        if chunk.usage is not ABSENT and bytes(chunk.usage) != b"null":
             usage = _usage(strict_json.decode(bytes(chunk.usage)))
         return Delta(
             pieces,
             finished,
             usage,
             chunk.model,
-            error=chunk.error is not _ABSENT and bytes(chunk.error) != b"null",
+            error=chunk.error is not ABSENT and bytes(chunk.error) != b"null",
             usage_only=usage is not None and not chunk.choices,
             identifier=chunk.id,
             calls=calls,
@@ -312,7 +213,7 @@ class OpenAIChat(Dialect):
 
     def text_of(self, data: bytes) -> tuple[int, str] | None:
         try:
-            chunk = _read_text(data)
+            chunk = read_text(data)
         except (ValueError, RecursionError):
             return None
         if len(chunk.choices) != 1 or chunk.usage is not None or chunk.error is not None:
@@ -404,7 +305,7 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 
 def _read_said(
     index: int,
-    said: _Delta | _Message,
+    said: DeltaMessage | AnswerMessage,
     pieces: list[Piece],
     calls: list[tuple[int, int, str, str]],
     *,
@@ -445,7 +346,7 @@ def _usage(value: Any) -> Usage | None:
     prompt, completion = value.get("prompt_tokens_details"), value.get("completion_tokens_details")
     total = value.get("total_tokens")
     return _counted(
-        _Counts(
+        TokenCounts(
             count(value.get("prompt_tokens")),
             count(value.get("completion_tokens")),
             count(total) if total is not None else None,
@@ -455,7 +356,7 @@ def _usage(value: Any) -> Usage | None:
     )
 
 
-def _counted(counts: _Counts) -> Usage:
+def _counted(counts: TokenCounts) -> Usage:
     prompt, completion, total = counts.prompt_tokens_details, counts.completion_tokens_details, counts.total_tokens
     return Usage(
         count(counts.prompt_tokens),

@@ -29,7 +29,8 @@ from typing import Any, Final
 from pydantic import AliasChoices, field_validator, model_validator
 
 from ...config.models import Names
-from ...exchange import Exchange, Refusal, Request, form_of
+from ...exchange import Exchange, Refusal, Request
+from ...forms import form_of
 from ...llm.view import Uncovered
 from ...plugin import INBOUND, Field, Plugin, Stage
 from ..patterns import compile_pattern

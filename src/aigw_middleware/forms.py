@@ -1,0 +1,35 @@
+"""What a body is, by its Content-Type."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Form(msgspec.Struct, eq=False, gc=False):
+    """What a body is, told by its Content-Type."""
+
+    media_type: str
+    """In lower case, without parameters."""
+    json: bool
+    events: bool
+    """A stream of server-sent events."""
+    readable: bool
+    """Text of a kind that is read whole."""
+
+
+MAX_KNOWN_FORMS = 256  # values of Content-Type whose form is kept: services send few, the bound is for made-up ones
+_forms: dict[bytes, Form] = {}
+
+
+def form_of(content_type: bytes) -> Form:
+    """Return the form that a Content-Type value says (RFC 6839: `+json` is JSON)."""
+    form = _forms.get(content_type)
+    if form is None:
+        media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+        json = media_type == "application/json" or media_type.endswith("+json")
+        events = media_type == "text/event-stream"
+        readable = json or media_type in ("", "application/xml") or media_type.startswith("text/")
+        form = Form(media_type, json, events, readable)
+        if len(_forms) < MAX_KNOWN_FORMS:
+            _forms[content_type] = form
+    return form
