@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from aigw_middleware.addresses import (
     AddressSet,
-    client_address,
     format_address,
     parse_address,
     parse_network,
     reported_address,
     usual_spelling,
 )
+from tests.forwarding import client_address
 
 V4 = bytes([192, 0, 2, 1])
 V6 = bytes.fromhex("20010db8000000000000000000000001")

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigw_middleware.addresses import AddressSet, client_address, parse_address
+from aigw_middleware.addresses import AddressSet, parse_address
 from aigw_middleware.config.models import GatewayConfig
 from aigw_middleware.edge import UNIX, Edge, Forwarding
 from aigw_middleware.exchange import Request
 from aigw_middleware.forwarded import hops_of
 from aigw_middleware.headers import Headers
+from tests.forwarding import client_address
 
 TRUSTED = ["10.0.0.0/8", "fd00::/8"]
 HEADERS = ["x-forwarded-for", "forwarded", "x-real-ip", "x-original-forwarded-for"]

@@ -1,7 +1,7 @@
 """IP addresses: read them as proxies write them, hold large sets of networks, find the client behind trusted proxies.
 
     trusted = AddressSet(["10.0.0.0/8", "fd00::/8"])
-    client_address("10.0.0.7", ["203.0.113.9, 10.0.0.3"], trusted)   # "203.0.113.9"
+    reported_address(["203.0.113.9, 10.0.0.3"], trusted)   # "203.0.113.9"
 
 Addresses are `bytes` in network order, 4 or 16 long ("packed"); an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is the
 IPv4 address that it stands for, so that no rule is passed by the other spelling.
@@ -171,23 +171,14 @@ class AddressSet:
         return f"<AddressSet of {len(self)} ranges>"
 
 
-def client_address(
-    peer: str | None, forwarded: Sequence[str], trusted: AddressSet, max_hops: int = MAX_HOPS
-) -> str | None:
-    """Return the address of the client: walk back from `peer` for as long as who reports the next hop is trusted.
+def reported_address(forwarded: Sequence[str], trusted: AddressSet, max_hops: int = MAX_HOPS) -> str | None:
+    """Return the client's address as a trusted peer reports it; None when it names nobody.
 
-    `peer` is the address of the connection; `forwarded` is what the proxies report, oldest first, as
+    Walks back for as long as who reports the next hop is trusted. `forwarded` is what the proxies report, oldest first, as
     `forwarded.hops_of` returns it or as lines of comma-separated addresses. The first address that is not trusted is the
     client, or, where something else than an address comes first, or the hops end, the last trusted one. At most
-    `max_hops` hops are believed. A peer that is no address (a socket path, a test client) is never trusted, and returned
-    as it is; None when there is none.
+    `max_hops` hops are believed.
     """
-    named = reported_address(forwarded, trusted, max_hops) if peer and peer in trusted else None
-    return named if named is not None else usual_spelling(peer)
-
-
-def reported_address(forwarded: Sequence[str], trusted: AddressSet, max_hops: int = MAX_HOPS) -> str | None:
-    """Return the client's address as a trusted peer reports it, as `client_address` does; None when it names nobody."""
     found: tuple[str, bytes] | None = None
     believed = 0
     for line in reversed(forwarded if max_hops > 0 else ()):

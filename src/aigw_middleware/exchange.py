@@ -13,7 +13,7 @@ import msgspec
 
 from . import json as strict_json
 from .consumers import ANONYMOUS, Consumer
-from .forms import Form, form_of
+from .forms import Form, form_of, is_coded
 from .headers import Headers, RawHeaders, header_name, header_value
 from .lazy import lazy
 
@@ -181,8 +181,7 @@ class Response(Body):
     @property
     def encoded(self) -> bool:
         """Whether the body has a content coding, so that its bytes are not its text."""
-        coding = self.headers.get_bytes(b"content-encoding")
-        return coding is not None and coding.strip().lower() not in (b"", b"identity")
+        return is_coded(self.headers.get_bytes(b"content-encoding"))
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"

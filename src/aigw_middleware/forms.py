@@ -1,4 +1,4 @@
-"""What a body is, by its Content-Type."""
+"""What a body is, by its Content-Type and its Content-Encoding."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def form_of(content_type: bytes) -> Form:
         if len(_forms) < MAX_KNOWN_FORMS:
             _forms[content_type] = form
     return form
+
+
+def is_coded(content_encoding: bytes | None) -> bool:
+    """Whether a Content-Encoding value means that a body's bytes are not its text (RFC 9110, section 8.4)."""
+    return content_encoding is not None and content_encoding.strip().lower() not in (b"", b"identity")

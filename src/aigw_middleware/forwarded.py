@@ -27,7 +27,7 @@ _UNKNOWN: Final = "unknown"  # RFC 7239, 6.2
 
 
 def hops_of(header_name: str, lines: Sequence[str]) -> list[str]:
-    """Return the hops that the lines of one header report, oldest first, for `client_address`.
+    """Return the hops that the lines of one header report, oldest first, for `reported_address`.
 
     `forwarded` is read by RFC 7239; a hop that does not say `for`, and everything to the left of the first malformed
     place (counted from the right), is `unknown`. `x-real-ip` is one address, and the last one wins. Any other header

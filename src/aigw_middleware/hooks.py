@@ -153,7 +153,12 @@ def _answered(exchange: Exchange, hook: Hook, answer: Reply | Refusal) -> Reply 
     plugin = owner(hook)
     exchange.answered_by = exchange.answered_by or plugin.name
     exchange.answering = plugin
-    if plugin.identifies and exchange.identified_by == plugin.name and isinstance(answer, Refusal):
+    if (
+        plugin.identifies
+        and exchange.identified_by == plugin.name
+        and type(answer) is Refusal
+        and exchange.response is None
+    ):
         # It took its own word back: who the caller said to be was provisional until the body was checked.
         exchange.consumer = ANONYMOUS
         exchange.identified_by = ""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .exchange import Exchange, Refusal, Reply, Response
+from .forms import is_coded
 from .headers import Headers
 from .hooks import UNCOVERED, Hook, WantedBody, _invalid_json, contain, logger, owner, timed
 from .identify import OneOfSeveral, identifying
@@ -188,8 +189,7 @@ def unrecognised(stack: Stack, exchange: Exchange) -> Refusal | None:
     try:
         request.json  # noqa: B018 - kept when it can be read, so this costs only where it cannot
     except InvalidJSON as error:
-        coding = request.headers.get_bytes(b"content-encoding")
-        coded = coding is not None and coding.strip().lower() != b"identity"
+        coded = is_coded(request.headers.get_bytes(b"content-encoding"))
         refusal = UNCOVERED if coded else _invalid_json(error)
         exchange.decide("gateway", "refused", refusal.code)
         return refusal

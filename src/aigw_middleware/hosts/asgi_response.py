@@ -224,8 +224,6 @@ class Outbox(Sending):
             self.exchange.response.headers.remove("content-length")  # type: ignore[union-attr]
         if body is not data:
             message = {"type": "http.response.body", "body": body}
-        if self.exchange.request.method == "HEAD":
-            message["body"] = b""
         if self._expects_trailers or self._inbox.gone or self.exchange.route.watch_disconnect:
             await self._send_start()
             await self._last(message)

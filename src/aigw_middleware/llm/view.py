@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..forms import form_of, is_coded
 from .dialects import DIALECTS, Dialect, Slot
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class LlmCall:
     @property
     def _coded(self) -> bool:
         if self._coding is None:
-            coding = self.request.headers.get_bytes(b"content-encoding")
-            self._coding = coding is not None and coding.strip().lower() != b"identity"
+            self._coding = is_coded(self.request.headers.get_bytes(b"content-encoding"))
         return self._coding
 
     @property
@@ -137,9 +137,4 @@ def may_be_llm(exchange: Exchange) -> bool:
 
 def is_json(content_type: bytes | None) -> bool:
     """Whether a Content-Type value means JSON (RFC 6839: also `+json`)."""
-    if content_type is None:
-        return False
-    if content_type == b"application/json":
-        return True
-    media_type = content_type.partition(b";")[0].strip().lower()
-    return media_type == b"application/json" or media_type.endswith(b"+json")
+    return content_type is not None and form_of(content_type).json

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import field_validator
 
 from ...exchange import Exchange
+from ...forms import is_coded
 from ...headers import Headers, InvalidHeader, header_name, header_value
 from ...llm.view import Uncovered, is_json
 from ...plugin import Field, Plugin, PluginConfig, Stage
@@ -95,7 +96,7 @@ class ModelMapper(Plugin[ModelMapperConfig]):
         request = exchange.request
         if not request.body:
             return
-        if request.headers.get_bytes(b"content-encoding") not in (None, b"identity"):
+        if is_coded(request.headers.get_bytes(b"content-encoding")):
             raise Uncovered("the request body has a content coding")
         body = request.json
         if type(body) is not dict:

@@ -177,14 +177,14 @@ class DenyWords:
         uncertain = not final and self._uncertain(folded[settled:])
         if uncertain or live - begin > SHORT or self._may_begin(folded, begin):
             live = live if final else self._live(folded, begin, settled, uncertain)
-            hit = self._first(folded, begin, settled, live)
+            hit = self._first(folded, begin, settled, live, uncertain)
         offset = len(context)
         if hit is not None:
             start, stop, rule = hit
             where = places(raw)
             after = next(place for place in where[stop:] if place > where[stop - 1])
             return Found(where[start] - offset, Hit(rule, where[start] - offset, after - offset))
-        release = len(raw) if live >= len(folded) else places(raw)[live]
+        release = len(raw) if live >= len(folded) else self._release(folded, begin, settled, live, places(raw))
         return Found(release - offset, Hit(-1, end - offset, end - offset + 1) if end >= 0 else None)
 
     def _may_begin(self, text: str, begin: int) -> bool:
@@ -218,8 +218,7 @@ class DenyWords:
     def _live(self, text: str, begin: int, settled: int, uncertain: bool) -> int:
         """Return the first place from `begin` on where a word has begun that what follows may complete, or the end."""
         end = len(text)
-        # The last cluster may become another one, or belong to a word only in part.
-        limits = range(settled if uncertain else settled + 1, end + 1)
+        limits = _limits(settled, end, uncertain)
         for place in range(max(begin, settled - self.longest), end):
             if uncertain and place == settled:
                 return place
@@ -230,7 +229,7 @@ class DenyWords:
     def _begun(self, text: str, place: int, end: int) -> bool:
         return self._deny.live(text, place, end) or self._allow.live(text, place, end)
 
-    def _first(self, text: str, begin: int, settled: int, live: int) -> tuple[int, int, int] | None:
+    def _first(self, text: str, begin: int, settled: int, live: int, uncertain: bool) -> tuple[int, int, int] | None:
         """Return begin, end and rule of the first denied word that is certain, unless what began earlier may win."""
         for place in self._candidates(text, begin, settled):
             if place > live:
@@ -238,10 +237,22 @@ class DenyWords:
             for stop in self._deny.at(text, place, settled):
                 if self._allowed(text, begin, place, stop, settled):
                     continue
-                if place == live and self._allow.live(text, place, len(text)):
+                limits = _limits(settled, len(text), uncertain) if place == live else ()
+                if any(self._allow.live(text, place, limit) for limit in limits):
                     return None
                 return place, stop, self._deny.rules[_collapse(text[place:stop])]
         return None
+
+    def _release(self, text: str, begin: int, settled: int, live: int, where: Sequence[int]) -> int:
+        """Return how much of the raw text may go: nothing of an allowed word that covers what is still to be decided."""
+        while True:
+            cut = where.index(where[live])  # a character that folds to several goes as a whole
+            before = range(max(begin, cut - self.longest), cut) if self._allow.rules else ()
+            covering = (at for at in before if any(end > cut for end in self._allow.at(text, at, settled)))
+            earlier = next(covering, None)
+            if earlier is None:
+                return where[cut]
+            live = earlier
 
     def _candidates(self, text: str, begin: int, settled: int) -> Iterable[int]:
         """Yield, in order, the places where a word may stand: all that matter, and few others."""
@@ -265,6 +276,11 @@ class DenyWords:
             return False
         places_before = range(max(begin, start - self.longest), start + 1)
         return any(end >= stop for place in places_before for end in self._allow.at(text, place, settled)[-1:])
+
+
+def _limits(settled: int, end: int, uncertain: bool) -> range:
+    """Return where a word may end that is not decided: the last cluster may become another, or belong to it in part."""
+    return range(settled if uncertain else settled + 1, end + 1)
 
 
 def _holds(text: str, probes: Iterable[str]) -> bool:
