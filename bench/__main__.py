@@ -17,7 +17,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import cases_growth, cases_identity, cases_import, cases_memory, cases_plugins, cases_stack, cases_stream
+from . import (
+    cases_growth,
+    cases_identity,
+    cases_import,
+    cases_memory,
+    cases_plugins,
+    cases_stack,
+    cases_stream,
+    cases_tokens,
+)
 from .measure import SMOKE, THOROUGH, Lab
 from .table import Section, markdown, render, summary
 
@@ -42,6 +51,7 @@ GROUPS: dict[str, Callable[[Lab], Awaitable[Section]]] = {
     "in-flight": cases_memory.in_flight,
     "resident": cases_memory.flat,
     "P11": cases_import.imports,
+    "P13": cases_tokens.counting,
     "body": cases_growth.bodies,
     "concurrent": cases_growth.concurrent,
 }

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+from aigw_middleware.llm.tokens import counter_for
+
 # No deadline and no verdict on slow generation: a test never depends on the speed of the machine.
 _ANY_SPEED = [HealthCheck.too_slow]
 settings.register_profile("local", deadline=None, suppress_health_check=_ANY_SPEED)
@@ -19,6 +21,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def anyio_backend() -> str:
     """The one event loop that the package supports."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tokenizers() -> None:
+    """Load what counts tokens, as a service that has served for a while has: else the first counts are estimates."""
+    for model in ("gpt-4o", "gpt-4"):
+        counter_for(model).prepare()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -63,9 +63,12 @@ if TYPE_CHECKING:
     from .plugin import PluginConfig as PluginConfig
     from .plugin import PluginSettings as PluginSettings
     from .plugin import Stage as Stage
+    from .plugins.ai.context_limit import AiContextLimit as AiContextLimit
     from .plugins.ai.data_masking import AiDataMasking as AiDataMasking
     from .plugins.ai.model_mapper import ModelMapper as ModelMapper
+    from .plugins.ai.model_router import ModelRouter as ModelRouter
     from .plugins.ai.prompt_decorator import AiPromptDecorator as AiPromptDecorator
+    from .plugins.ai.prompt_template import AiPromptTemplate as AiPromptTemplate
     from .plugins.ai.statistics import AiStatistics as AiStatistics
     from .plugins.auth.basic import BasicAuth as BasicAuth
     from .plugins.auth.hmac import HmacAuth as HmacAuth

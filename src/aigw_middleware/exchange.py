@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 
 from . import json as strict_json
+from .codings import Coding, CodingError, coding_of, decode
 from .consumers import ANONYMOUS, Consumer
-from .forms import Form, form_of, is_coded
+from .forms import Form, Uncovered, form_of
 from .headers import Headers, RawHeaders, header_name, header_value
 from .lazy import lazy
 
@@ -30,40 +31,79 @@ Outcome = Literal["", "completed", "refused", "aborted", "failed"]
 class Body:
     """A body that is decoded at most once and encoded at most once, and forwarded untouched unless edited."""
 
+    headers: Headers
     received_body: bytes | None = None
     """The bytes as they came; what digests and signatures are checked against. None: not loaded."""
-    _body: bytes | None = None
+    _wire: bytes | None = None
+    _plain: bytes | None = None
     _stale: bool = False
+    _coded: bool = False
     edited: bool = False
     """Whether what leaves differs from what came."""
+    max_plain: int = 10_000_000
+    """Bytes that a body with a content coding may have without it."""
 
     @property
     def loaded(self) -> bool:
         """Whether the body is here; declare the need (`on_request_body`, `on_response_body`) to have it loaded."""
-        return self._body is not None or self._stale
+        return self._wire is not None or self._stale
 
     @property
     def body(self) -> bytes:
-        """The body as it stands, edits included; empty when it was not loaded."""
-        if self._stale:
-            self._body = strict_json.encode(self.json)
-            self._stale = False
-        return self._body or b""
+        """The body as it stands, edits included, without a content coding; empty when it was not loaded.
+
+        What plug-ins put here is sent without a coding. Raises Uncovered for a coding that cannot be undone in bounds.
+        """
+        if self._coded:
+            return self._decoded()
+        return self.wire
 
     @body.setter
     def body(self, data: bytes) -> None:
-        self._body = data
+        self._wire = data
         self._stale = False
-        self.edited = True
+        self._touched()
         self.__dict__.pop("json", None)
+
+    @property
+    def wire(self) -> bytes:
+        """The bytes that leave: those that came, unless something was edited."""
+        if self._stale:
+            self._wire = strict_json.encode(self.json)
+            self._stale = False
+        return self._wire or b""
+
+    @property
+    def coding(self) -> Coding | None:
+        """The content coding that the header says; None when the bytes are the text."""
+        if self.headers.get_bytes(b"content-encoding") is None:
+            return None
+        return coding_of(", ".join(self.headers.get_all("content-encoding")).encode("latin-1"))
 
     def load(self, data: bytes) -> None:
         """Set the bytes that came; called by the driver."""
-        self._body = self.received_body = data
+        self._wire = self.received_body = data
+        self._coded = len(data) > 0 and self.coding is not None
+
+    def _decoded(self) -> bytes:
+        coding = self.coding
+        if self._plain is None and coding is not None:
+            try:
+                self._plain = decode(self.wire, ", ".join(coding.names).encode(), self.max_plain)
+            except CodingError as error:
+                raise Uncovered(f"the body's content coding: {error.text}") from None
+        return self._plain or b""
+
+    def _touched(self) -> None:
+        self.edited = True
+        if self._coded:
+            self._coded = False
+            self._plain = None
+            self.headers.remove_all((b"content-encoding",))
 
     @lazy
     def json(self) -> Any:
-        """The body as JSON, shared by all readers: change it through `edit()` only. Raises InvalidJSON."""
+        """The body as JSON, shared by all readers: change it through `edit()` only. Raises InvalidJSON, Uncovered."""
         return self._read_json(self.body)
 
     def _read_json(self, data: bytes) -> Any:
@@ -73,7 +113,7 @@ class Body:
         """Return the JSON of the body to change in place; the body is encoded anew, once, when it leaves."""
         value = self.json
         self._stale = True
-        self.edited = True
+        self._touched()
         return value
 
 
@@ -84,7 +124,6 @@ class Request(Body):
     """The request of an exchange. Hosts fill in where its parts come from."""
 
     method: str = "GET"
-    headers: Headers
     scheme: str = "http"
     http_version: str = "1.1"
     peer: str | None = None
@@ -162,8 +201,6 @@ class Request(Body):
 class Response(Body):
     """The response of an exchange, from the service or from a plug-in."""
 
-    headers: Headers
-
     def __init__(self, status: int, headers: Headers) -> None:
         self.status = status
         self.headers = headers
@@ -179,9 +216,10 @@ class Response(Body):
         return self.form.media_type
 
     @property
-    def encoded(self) -> bool:
-        """Whether the body has a content coding, so that its bytes are not its text."""
-        return is_coded(self.headers.get_bytes(b"content-encoding"))
+    def readable(self) -> bool:
+        """Whether the body's text can be read: it has no content coding, or one that can be decoded."""
+        coding = self.coding
+        return coding is None or coding.decodable
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"
@@ -290,6 +328,8 @@ class Exchange:
     consumer: Consumer = ANONYMOUS
     identified_by: str = ""
     """Name of the plug-in that verified the caller's credential, of an anonymous one too; empty: none did."""
+    claims: Mapping[str, Any] = MappingProxyType({})
+    """What the caller's verified token says, for plug-ins to read; nothing where there was none."""
     unidentified: tuple[Refusal, ...] = ()
     """Refusals of plug-ins that did not know the caller, where another one may."""
     outcome: Outcome = ""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import enum
+import sys
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from . import json as strict_json
+from .codings import CodingError, Decoder
 from .exchange import Exchange, Refusal, Response
 from .hooks import Answer, Result, contain, owner, run
+from .llm.framing import Framing
 from .llm.stream import StreamFlow
 from .llm.view import Uncovered
 from .pipeline import Stack, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 MAX_OBSERVED_BYTES = 4 << 20  # of a whole answer, kept beside to read its usage from
 NO_BODY = frozenset({204, 205, 304})
@@ -47,6 +51,9 @@ class Flow:
 
     mode = Mode.PASS
     stream: StreamFlow | None = None
+    feed: Callable[[bytes], bytes]
+    """Takes a chunk of a stream that is read and returns what leaves."""
+    _decoder: Decoder | None = None
     _size = 0
     _held: list[bytes] | None = None
 
@@ -82,40 +89,57 @@ class Flow:
         if empty:
             return run(walk.plain, exchange) if walk.plain else None
         form = response.form
-        if form.events:
-            self._open_stream(response)
+        framing = form.framing
+        call = exchange.llm
+        if call is not None:
+            if response.status < 400:
+                framing = call.dialect.framing(exchange.request, framing, json=form.json)
+        elif not form.events:
+            framing = None
+        if framing is not None:
+            self._open_stream(response, framing)
             refusal = self._stream_denied(response)
             if refusal is not None:
                 return refusal
-        elif walk.tail and form.readable and response.status != 206 and not response.encoded:
+        elif walk.tail and form.readable and response.status != 206 and response.readable:
             self.mode = Mode.HOLD
             return None
-        elif self.observes and form.json and exchange.llm is not None and not response.encoded:
+        elif self.observes and form.json and call is not None and response.readable:
             self.mode = Mode.OBSERVE
-        if walk.texts and not form.events and response.status < 400:
+        media = call is not None and call.dialect.media_answers and form.media
+        if walk.texts and framing is None and response.status < 400 and not media:
             refusal = self._unreadable("a whole answer cannot be read")
             if refusal is not None:
                 return refusal
         return run(walk.plain, exchange) if walk.plain else None
 
-    def _open_stream(self, response: Response) -> None:
+    def _open_stream(self, response: Response, framing: Framing) -> None:
         exchange, walk = self.exchange, self._walk
         call = exchange.llm
         drop = call is not None and call.asked_for_usage
         watched = self.observes and call is not None
-        if response.encoded or not (walk.events or walk.texts or drop or watched):
+        coding = response.coding
+        if not (walk.events or walk.texts or drop or watched) or (coding is not None and not coding.decodable):
             return
+        if coding is not None:
+            self._decoder = Decoder(coding, max_output=sys.maxsize)  # what passes is not kept: the ratio bounds it
         dialect = call.dialect if call is not None else None
-        self.stream = StreamFlow(exchange, dialect, walk.events, walk.texts, contain, drop_usage=drop)
+        self.stream = StreamFlow(
+            exchange, dialect, walk.events, walk.texts, contain, drop_usage=drop, framing=framing
+        )
+        self.feed = self.stream.feed if coding is None else self._decode
+        if watched:
+            exchange.meter.streamed = True
         self.mode = Mode.EVENTS
-        if walk.events or walk.texts or drop:
+        if not self.stream.observes:
             response.headers.remove("content-length")
+            response.headers.remove("content-encoding")
             response.headers.remove_all(_VALIDATORS)
 
     def _stream_denied(self, response: Response) -> Refusal | None:
         """A stream whose dialect or content coding is not read: text hooks follow their policy."""
         call = self.exchange.llm
-        if self._walk.texts and (response.encoded or call is None or not call.dialect.covered):
+        if self._walk.texts and (not response.readable or call is None or not call.dialect.covered):
             return self._unreadable("a stream cannot be read")
         return None
 
@@ -134,7 +158,7 @@ class Flow:
             return data
         if mode is Mode.EVENTS:
             assert self.stream is not None
-            return self.stream.feed(data)
+            return self.feed(data)
         self._size += len(data)
         if self._held is None:
             self._held = []
@@ -171,11 +195,16 @@ class Flow:
             response = self.exchange.response
             assert response is not None
             response.load(self.held())
+            response.max_plain = self.exchange.snapshot.max_body_bytes
             if self.observes and self.exchange.llm is not None and response.form.json:
                 self._observe(response)
             return run(self._walk.tail, self.exchange)
         if self.mode is Mode.OBSERVE and self._size <= MAX_OBSERVED_BYTES:
-            self._observe_bytes(self.held())
+            beside = copy.copy(self.exchange.response)
+            assert beside is not None
+            beside.load(self.held())
+            beside.max_plain = MAX_OBSERVED_BYTES
+            self._observe(beside)
         return None
 
     def tail(self) -> bytes:
@@ -183,12 +212,26 @@ class Flow:
         if self.mode is Mode.HOLD:
             response = self.exchange.response
             assert response is not None
-            body = response.body
+            body = response.wire
             if response.edited:
                 response.headers.remove_all(_VALIDATORS)
                 response.headers.set_length(len(body))
             return body
-        return self.stream.end() if self.stream is not None else b""
+        stream, decoder = self.stream, self._decoder
+        if stream is None or self.mode is not Mode.EVENTS:
+            return b""
+        if decoder is None or stream.finished:
+            return stream.end()
+        try:
+            rest = decoder.finish()
+        except CodingError:  # the answer was cut off: what could be decoded has left
+            rest = b""
+        out = stream.feed(rest) if rest else b""
+        return b"" if stream.observes else out + stream.end()
+
+    def break_off(self, status: int, code: str, text: str) -> bytes | None:
+        """End a stream with an error of its dialect; None for an answer that is none, or that nobody reads."""
+        return self.stream.break_off(status, code, text) if self.stream is not None and self.exchange.llm else None
 
     @property
     def finished(self) -> bool:
@@ -206,14 +249,22 @@ class Flow:
         assert call is not None
         try:
             exchange.meter.observe_answer(call.said(response), response.body)
-        except strict_json.InvalidJSON:
+        except (strict_json.InvalidJSON, Uncovered):
             exchange.decide("gateway", "skipped", "the answer is not JSON: usage unknown")
 
-    def _observe_bytes(self, data: bytes) -> None:
-        exchange = self.exchange
-        call = exchange.llm
-        assert call is not None
+    def _decode(self, data: bytes) -> bytes:
+        """Return what leaves of a stream with a content coding: without it, unless nobody but us reads it."""
+        decoder = self._decoder
+        if decoder is None or self.stream is None:
+            return data
         try:
-            exchange.meter.observe_answer(call.dialect.read_answer(data), data)
-        except strict_json.InvalidJSON:
-            exchange.decide("gateway", "skipped", "the answer is not JSON: usage unknown")
+            plain = decoder.feed(data)
+        except CodingError as error:
+            if not self.stream.observes:
+                self.exchange.error = error
+                return self.stream.break_off(502, "bad_content_coding", f"The answer cannot be read: {error.text}.")
+            self.exchange.decide("gateway", "skipped", f"the answer cannot be read: {error.text}")
+            self._decoder = None
+            return data
+        out = self.stream.feed(plain) if plain else b""
+        return data if self.stream.observes else out

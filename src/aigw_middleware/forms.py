@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from .llm.framing import SSE, Framing, framing_of
+
+
+class Uncovered(Exception):
+    """What must be read cannot be: becomes the plug-in's `on_uncovered` policy. The text says why."""
+
 
 class Form(msgspec.Struct, eq=False, gc=False):
     """What a body is, told by its Content-Type."""
@@ -15,6 +21,10 @@ class Form(msgspec.Struct, eq=False, gc=False):
     """A stream of server-sent events."""
     readable: bool
     """Text of a kind that is read whole."""
+    media: bool
+    """A sound, a picture or a video."""
+    framing: Framing | None
+    """How events are put into it, of whatever kind they are; None: it is no stream."""
 
 
 MAX_KNOWN_FORMS = 256  # values of Content-Type whose form is kept: services send few, the bound is for made-up ones
@@ -27,14 +37,11 @@ def form_of(content_type: bytes) -> Form:
     if form is None:
         media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
         json = media_type == "application/json" or media_type.endswith("+json")
-        events = media_type == "text/event-stream"
+        media = media_type.startswith(("audio/", "image/", "video/"))
+        framing = framing_of(media_type)
+        events = framing is SSE
         readable = json or media_type in ("", "application/xml") or media_type.startswith("text/")
-        form = Form(media_type, json, events, readable)
+        form = Form(media_type, json, events, readable, media, framing)
         if len(_forms) < MAX_KNOWN_FORMS:
             _forms[content_type] = form
     return form
-
-
-def is_coded(content_encoding: bytes | None) -> bool:
-    """Whether a Content-Encoding value means that a body's bytes are not its text (RFC 9110, section 8.4)."""
-    return content_encoding is not None and content_encoding.strip().lower() not in (b"", b"identity")

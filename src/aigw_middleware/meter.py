@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import json as strict_json
-from .llm.usage import Usage, estimate
+from .llm.usage import SAMPLE, Usage, sampled_tokens
 
 if TYPE_CHECKING:
-    from .llm.dialects.base import Delta
+    from .llm.dialects.base import Call, Delta, Place
     from .llm.view import LlmCall
     from .ports import Ports
     from .state.store import Claim, Reserved, Store
@@ -32,12 +32,16 @@ class Meter:
     __slots__ = (
         "_answer",
         "_calls",
+        "_guess",
         "_kept",
         "_ports",
+        "_sample",
+        "_sampled",
         "_texts",
         "answer_id",
         "call",
         "error_reported",
+        "finish_reasons",
         "first_token",
         "keep_text",
         "model",
@@ -45,6 +49,7 @@ class Meter:
         "produced_pieces",
         "reported",
         "reservations",
+        "streamed",
     )
 
     def __init__(self, ports: Ports, call: LlmCall | None) -> None:
@@ -60,6 +65,8 @@ class Meter:
         """The provider's own numbers: the last it gave."""
         self.model = ""
         """The model that the answer names."""
+        self.streamed = False
+        """The answer is a stream."""
         self.reservations: list[Reservation] = []
         self.keep_text = 0
         """Characters of produced text to keep, for `text`; 0: none."""
@@ -68,9 +75,14 @@ class Meter:
         self._answer: Any = None
         self.answer_id = ""
         """The identifier that the provider gave the answer."""
+        self.finish_reasons: tuple[str, ...] = ()
+        """Why the choices of the answer ended, in the provider's words."""
         self.error_reported = False
         """The answer, or an event of it, reports an error, whatever its status."""
         self._texts: dict[str, list[str]] = {}
+        self._sample: list[str] = []
+        self._sampled = 0
+        self._guess: tuple[int, Usage] | None = None
 
     def text(self, kind: str = "content") -> str:
         """Return the produced text of one kind, as far as `keep_text` allowed keeping it."""
@@ -88,9 +100,11 @@ class Meter:
             for number, (_, call) in enumerate(sorted(self._calls.items()))
         ]
 
-    def _begin_calls(self, calls: Iterable[tuple[int, int, str, str]]) -> None:
-        for index, part, identifier, name in calls:
-            self._calls.setdefault((index, part), {"id": identifier, "name": name, "arguments": []})
+    def _begin_calls(self, calls: Iterable[Call]) -> None:
+        for call in calls:
+            arguments = [call.arguments] if call.arguments else []
+            begun = {"id": call.id, "name": call.name, "arguments": arguments}
+            self._calls.setdefault((call.index, call.part), begun)
 
     def _keep(self, kind: str, text: str, place: tuple[int, int]) -> None:
         room = self.keep_text - self._kept
@@ -104,39 +118,38 @@ class Meter:
     def observe(self, delta: Delta) -> None:
         """Count what one stream event carries."""
         if delta.usage is not None:
-            self.reported = delta.usage
+            self.reported = delta.usage.after(self.reported)
         if delta.model:
             self.model = delta.model
         if delta.identifier:
             self.answer_id = delta.identifier
         if delta.error:
             self.error_reported = True
+        if delta.reasons:
+            self.finish_reasons = (*self.finish_reasons, *delta.reasons)
         if delta.calls and self.keep_text:
             self._begin_calls(delta.calls)
-        pieces = delta.pieces
-        if pieces:
-            if not self.produced_pieces:
-                self.first_token = self._ports.clock.monotonic()
-            self.produced_pieces += len(pieces)
-            for piece in pieces:
-                text = piece.text
-                self.produced_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-                if self.keep_text:
-                    self._keep(piece.kind, text, (piece.index, piece.part))
+        for piece in delta.pieces:
+            self.observe_text(piece.place, piece.text)
 
-    def observe_content(self, index: int, text: str) -> None:
-        """Count one piece of content."""
+    def observe_text(self, place: Place, text: str) -> None:
+        """Count one piece of text."""
         if not self.produced_pieces:
             self.first_token = self._ports.clock.monotonic()
         self.produced_pieces += 1
         self.produced_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        if self._sampled < SAMPLE:
+            self._sampled += len(text)
+            self._sample.append(text)
         if self.keep_text:
-            self._keep("content", text, (index, 0))
+            self._keep(place[1], text, (place[0], place[2]))
 
     def observe_answer(self, delta: Delta, data: bytes) -> None:
         """Count what a whole answer carries; `data` is its JSON as it came."""
         self._answer = data
         self.answer_id = ""
+        self.finish_reasons = ()
+        self.reported = None
         self.observe(delta)
 
     @property
@@ -151,10 +164,30 @@ class Meter:
 
     @property
     def usage(self) -> Usage:
-        """The usage so far: the provider's numbers, else an estimate from bytes; `source` says which."""
-        if self.reported is not None:
-            return self.reported
-        return estimate(self.prompt_bytes, self.produced_bytes)
+        """The usage so far: the provider's numbers, else tokens counted, else estimated; `source` says which."""
+        reported = self.reported
+        if reported is not None and not reported.partial:
+            return reported
+        if self._guess is None or self._guess[0] != self.produced_bytes:
+            self._guess = (self.produced_bytes, self._counted(reported))
+        return self._guess[1]
+
+    def _counted(self, reported: Usage | None) -> Usage:
+        """Return the usage where the provider told none, or only of the prompt: texts are counted, at most for a moment."""
+        from .llm.tokens import counter_for
+
+        call = self.call
+        counter = counter_for(self.model or (call.model if call is not None else ""))
+        output, certain = sampled_tokens(counter, ["".join(self._sample)], self.produced_bytes)
+        if reported is None:
+            texts = [slot.text for slot in call.texts()] if call is not None and call.covered else []
+            prompt, counted = sampled_tokens(counter, texts, None)
+            certain = certain and counted
+            reported = Usage(prompt)
+        usage = reported.after(Usage(output_tokens=output))
+        usage.stated_output = None
+        usage.source = "tokenizer" if certain else "bytes"
+        return usage
 
     @property
     def prompt_bytes(self) -> int:

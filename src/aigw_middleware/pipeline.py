@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .exchange import Exchange, Refusal, Reply, Response
-from .forms import is_coded
+from .forms import Uncovered
 from .headers import Headers
 from .hooks import UNCOVERED, Hook, WantedBody, _invalid_json, contain, logger, owner, timed
 from .identify import OneOfSeveral, identifying
@@ -184,16 +184,18 @@ def unrecognised(stack: Stack, exchange: Exchange) -> Refusal | None:
     A service that reads more leniently (the last of two equal names, a content coding) would take it for one.
     """
     request = exchange.request
-    if not stack.llm_guards or exchange.llm is not None or not request.body or not may_be_llm(exchange):
+    if not stack.llm_guards or exchange.llm is not None or not request.wire or not may_be_llm(exchange):
         return None
     try:
         request.json  # noqa: B018 - kept when it can be read, so this costs only where it cannot
+    except Uncovered:
+        refusal = UNCOVERED
     except InvalidJSON as error:
-        coded = is_coded(request.headers.get_bytes(b"content-encoding"))
-        refusal = UNCOVERED if coded else _invalid_json(error)
-        exchange.decide("gateway", "refused", refusal.code)
-        return refusal
-    return None
+        refusal = _invalid_json(error)
+    else:
+        return None
+    exchange.decide("gateway", "refused", refusal.code)
+    return refusal
 
 
 def walk_for_answer(stack: Stack, exchange: Exchange) -> Walk:
@@ -285,14 +287,14 @@ def prepare_request(stack: Stack, exchange: Exchange) -> None:
     call = exchange.llm if stack.usage or stack.body_llm else None
     if call is None:
         if request.edited:
-            request.headers.set_length(len(request.body))
+            request.headers.set_length(len(request.wire))
         return
     if stack.usage and request.loaded:
         _ask_for_usage(exchange, call)
     headers = request.headers
     coded = headers.get_bytes(b"accept-encoding") not in _UNCODED  # answers with a content coding could not be read
     if request.edited:
-        headers.set_length(len(request.body), *(_IDENTITY,) if coded else ())
+        headers.set_length(len(request.wire), *(_IDENTITY,) if coded else ())
     elif coded:
         headers.set_trusted(*_IDENTITY)
 
@@ -303,7 +305,7 @@ _UNCODED = (None, b"identity")
 
 def _ask_for_usage(exchange: Exchange, call: LlmCall) -> None:
     request = exchange.request
-    if "json" not in request.__dict__ and b'"stream"' not in request.body:
+    if "json" not in request.__dict__ and b'"stream"' not in request.wire and request.coding is None:
         return  # nobody has decoded the body, and it is no stream: let it pass unread
     try:
         if call.streams and call.covered and call.dialect.ask_for_usage(call.body):

@@ -192,6 +192,8 @@ class Plugin(Generic[ConfigT]):
     """Hooks that this instance does without by its configuration; set in `compile`, they cost nothing then."""
     path_matching: ClassVar[bool] = False
     """Whether it judges by the path, so that ambiguous paths must be refused first."""
+    counts_tokens: ClassVar[bool] = False
+    """Whether it decides by tokens counted before the call, so that `aigw check` tells when they can only be estimated."""
     Config: ClassVar[type[PluginConfig]] = PluginConfig
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

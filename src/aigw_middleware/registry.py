@@ -16,8 +16,10 @@ ENTRY_POINT_GROUP = "aigw_middleware.plugins"
 
 _PLUGINS = "aigw_middleware.plugins"
 BUILT_IN: dict[str, str] = {
+    "ai-context-limit": f"{_PLUGINS}.ai.context_limit:AiContextLimit",
     "ai-data-masking": f"{_PLUGINS}.ai.data_masking:AiDataMasking",
     "ai-prompt-decorator": f"{_PLUGINS}.ai.prompt_decorator:AiPromptDecorator",
+    "ai-prompt-template": f"{_PLUGINS}.ai.prompt_template:AiPromptTemplate",
     "ai-statistics": f"{_PLUGINS}.ai.statistics:AiStatistics",
     "basic-auth": f"{_PLUGINS}.auth.basic:BasicAuth",
     "bot-detect": f"{_PLUGINS}.security.bot_detect:BotDetect",
@@ -31,6 +33,7 @@ BUILT_IN: dict[str, str] = {
     "key-auth": f"{_PLUGINS}.auth.key:KeyAuth",
     "key-rate-limit": f"{_PLUGINS}.traffic.key_rate_limit:KeyRateLimit",
     "model-mapper": f"{_PLUGINS}.ai.model_mapper:ModelMapper",
+    "model-router": f"{_PLUGINS}.ai.model_router:ModelRouter",
     "replay-protection": f"{_PLUGINS}.security.replay_protection:ReplayProtection",
     "request-block": f"{_PLUGINS}.security.request_block:RequestBlock",
     "timeout": f"{_PLUGINS}.traffic.timeout:Timeout",

@@ -86,7 +86,7 @@ class Runtime:
         self._set_up: weakref.WeakKeyDictionary[Plugin[Any], bool] = weakref.WeakKeyDictionary()
         self._retired: list[tuple[weakref.ref[Snapshot], tuple[Plugin[Any], ...]]] = []
         self._settling: set[asyncio.Task[None]] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a plug-in may ask for its state while it is set up
         self._adopting = asyncio.Lock()
         self.usable = True
         """False once closed, and in a forked child of the process that made it."""

@@ -97,7 +97,7 @@ def _would(self: Any, exchange: Exchange, result: Any) -> None:
 
 def _settle(self: Any, exchange: Exchange, shadow: Exchange, result: Any) -> None:
     if self.identifies and shadow.consumer is not exchange.consumer:
-        exchange.consumer = shadow.consumer
+        exchange.consumer, exchange.claims = shadow.consumer, shadow.claims
     changed = shadow.request.headers.changed or shadow.request.__dict__.get("_stale")
     response = shadow.response
     if response is not None:

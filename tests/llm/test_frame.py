@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigw_middleware.llm.dialects import DIALECTS
+from aigw_middleware.llm.dialects.base import Piece
 from aigw_middleware.llm.frame import Frame
 
 CHAT = DIALECTS["openai-chat"]
@@ -24,9 +25,9 @@ def event(text: str, *, ensure_ascii: bool = False, separators: tuple[str, str] 
 
 def learnt(raw: bytes) -> Frame | None:
     """Return the frame of an event that the dialect understands."""
-    found = CHAT.text_of(raw[6:-2])
+    found = CHAT.open().text_of(raw[6:-2])
     assert found is not None
-    return CHAT.frame(raw, *found)
+    return CHAT.open().frame(raw, Piece(found[0], "content", 0, found[1]))
 
 
 @given(first=st.text(min_size=1), second=st.text(), separators=st.sampled_from([(",", ":"), (", ", ": ")]))
@@ -36,7 +37,7 @@ def test_what_a_frame_reads_is_what_json_reads(first: str, second: str, separato
         return
     raw = event(second, separators=separators)
     read = frame.text(raw)
-    assert read is None or (0, read) == CHAT.text_of(raw[6:-2])
+    assert read is None or (0, read) == CHAT.open().text_of(raw[6:-2])
     if read is not None:
         assert frame.event(second) == raw
 
@@ -51,7 +52,7 @@ def test_bytes_that_only_look_alike(before: bytes, middle: bytes, after: bytes) 
     other = raw[:cut] + before + middle + after + raw[cut + 5 :]
     read = frame.text(other)
     if read is not None:
-        assert CHAT.text_of(other[6:-2]) == (0, read)
+        assert CHAT.open().text_of(other[6:-2]) == (0, read)
 
 
 def test_plain_texts_are_read() -> None:
@@ -92,6 +93,6 @@ def test_others_are_not(raw: bytes) -> None:
     ],
 )
 def test_nothing_is_learnt_where_two_readings_are_possible(raw: bytes) -> None:
-    found = CHAT.text_of(raw[6:-2])
+    found = CHAT.open().text_of(raw[6:-2])
     assert found is not None
-    assert CHAT.frame(raw, *found) is None
+    assert CHAT.open().frame(raw, Piece(found[0], "content", 0, found[1])) is None

@@ -78,9 +78,9 @@ def test_messages_go_in_at_both_ends() -> None:
 
 def read(delta: dict[str, Any]) -> list[tuple[str, str]]:
     data = encode({"choices": [{"index": 0, "delta": delta}]})
-    found = CHAT.read(Event(b"data: " + data + b"\n\n"))
+    found = CHAT.open().read(Event(b"data: " + data + b"\n\n"))
     assert found is not None
-    assert (CHAT.text_of(data) is not None) == (list(delta) == ["content"])
+    assert (CHAT.open().text_of(data) is not None) == (list(delta) == ["content"])
     return [(piece.kind, piece.text) for piece in found.pieces]
 
 
@@ -100,14 +100,14 @@ def test_texts_of_a_stream_event(delta: dict[str, Any], expected: list[tuple[str
     if delta != {"content": ""}:
         assert read(delta) == expected
     event = Event(b"data: " + encode({"id": "c", "choices": [{"index": 0, "delta": delta}]}) + b"\n\n")
-    found = CHAT.read(event)
+    found = CHAT.open().read(event)
     assert found is not None
     changed = [Piece(piece.index, piece.kind, piece.part, piece.text.upper()) for piece in found.pieces]
-    again = CHAT.read(Event(CHAT.with_texts(event, changed)))
+    again = CHAT.open().read(Event(CHAT.open().with_texts(event, changed)))
     assert again is not None
     assert [piece.text for piece in again.pieces] == [text.upper() for _, text in expected]
     for piece in found.pieces:
-        alone = CHAT.read(Event(CHAT.text_event(event, piece)))
+        alone = CHAT.open().read(Event(CHAT.open().text_event(event, piece)))
         assert alone is not None
         assert [(one.kind, one.part, one.text) for one in alone.pieces] == [(piece.kind, piece.part, piece.text)]
 

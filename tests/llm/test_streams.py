@@ -249,7 +249,7 @@ def test_what_was_produced_is_counted_when_the_caller_leaves() -> None:
         leave_after=1,
     )
     run_everywhere(given_script, lambda: [Counting()])
-    assert {(outcome, source) for outcome, _, source in seen} == {("aborted", "bytes")}
+    assert {(outcome, source) for outcome, _, source in seen} == {("aborted", "tokenizer")}
     assert all(count in (4, 8) for _, count, _ in seen)
 
 

@@ -67,7 +67,8 @@ def told(delta: Delta) -> Any:
         delta.model or "",
         delta.identifier or "",
         delta.error,
-        sorted(delta.calls),
+        sorted((call.index, call.part, call.id, call.name, call.arguments) for call in delta.calls),
+        list(delta.reasons),
     )
 
 

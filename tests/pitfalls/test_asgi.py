@@ -735,7 +735,9 @@ def test_a_streamed_reply_is_closed_in_the_task_that_made_it() -> None:
 # ---------------------------------------------------------------------- 18: state of one exchange on the plug-in
 
 CONFIGURED: dict[str, dict[str, Any]] = {
+    "ai-context-limit": {"models": {"m1": 10, "m2*": 1000}, "max_context_tokens": 12},
     "ai-data-masking": {"deny_words": ["secret"]},
+    "ai-prompt-template": {"templates": [{"name": "t", "template": {"messages": []}}]},
     "ai-prompt-decorator": {"prepend": [{"role": "system", "content": "Be brief."}]},
     "ai-statistics": {"use_default_attributes": True},
     "basic-auth": {
@@ -759,6 +761,10 @@ CONFIGURED: dict[str, dict[str, Any]] = {
     },
     "key-rate-limit": {"limit_by_header": "x-key", "limit_keys": [{"key": "*", "query_per_day": 1000}]},
     "model-mapper": {"model_mapping": {"m1*": "one", "m2": "two", "*": ""}},
+    "model-router": {
+        "model_to_header": "x-model",
+        "auto_routing": {"enable": True, "rules": [{"pattern": "secret", "model": "vault"}]},
+    },
     "replay-protection": {"nonce_header": "x-key"},
     "request-block": {"block_bodies": ["secret"]},
     "timeout": {"total": 1_000},

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -438,39 +439,143 @@ def test_coded_answers_are_not_edited_as_text(coding: str | None, edited: bool) 
     assert transcript.headers.get("content-encoding", [None])[0] == coding
 
 
+ANSWER = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]}'
+SERVED = ("asgi", "wsgi", "django", "django-async")  # an HTTP client decodes what it gets
+
+
+def coded_answer(media_type: str, coding: str, body: bytes) -> Script:
+    fields = [("content-type", media_type), ("content-encoding", coding), ("content-length", str(len(body)))]
+    asked = b'{"model":"m","messages":[]}'
+    return Script(method="POST", path=CHAT, headers=JSON, body=[asked], answer=Scripted(headers=fields, chunks=[body]))
+
+
 @pytest.mark.parametrize(("policy", "status"), [("deny", 502), ("allow", 200)])
 @pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])
 def test_a_coded_answer_of_a_model_follows_the_guards_policy(media_type: str, policy: str, status: int) -> None:
-    body = gzip.compress(b'{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"}}]}', mtime=0)
-    fields = [("content-type", media_type), ("content-encoding", "gzip")]
-    asked = b'{"model":"m","messages":[]}'
-    script = Script(
-        method="POST", path=CHAT, headers=JSON, body=[asked], answer=Scripted(headers=fields, chunks=[body])
-    )
-    hosts = ("asgi", "wsgi", "django", "django-async")
+    script = coded_answer(media_type, "compress", ANSWER)
     guard = lambda: [plugin(on_text=nothing, on_uncovered=policy)]  # noqa: E731
-    transcript = assert_same(run_everywhere(script, guard, hosts=hosts))
+    transcript = assert_same(run_everywhere(script, guard, hosts=SERVED))
     assert transcript.status == status
-    assert (transcript.body == body) is (policy == "allow")
+    assert (transcript.body == ANSWER) is (policy == "allow")
 
 
-@pytest.mark.parametrize("coding", ["gzip", "zstd", "br", "gzip, identity"])
+def test_a_damaged_coded_answer_follows_the_guards_policy() -> None:
+    script = coded_answer("application/json", "gzip", gzip.compress(ANSWER)[:-12])
+    denying = assert_same(
+        run_everywhere(script, lambda: [plugin(on_text=nothing, on_uncovered="deny")], hosts=SERVED)
+    )
+    assert denying.status == 502
+    assert script.answer is not None
+    allowing = assert_same(
+        run_everywhere(script, lambda: [plugin(on_text=nothing, on_uncovered="allow")], hosts=SERVED)
+    )
+    assert (allowing.status, [allowing.body]) == (200, script.answer.chunks)
+
+
+def louder(self: Plugin[Any], exchange: Exchange, text: str, channel: Channel) -> str:
+    return text.upper()
+
+
+def test_a_coded_answer_is_read_and_leaves_as_it_came_unless_it_is_edited() -> None:
+    coded = gzip.compress(ANSWER, mtime=0)
+    script = coded_answer("application/json", "gzip", coded)
+    guard = lambda: [plugin(on_text=nothing, on_uncovered="deny")]  # noqa: E731
+    untouched = assert_same(run_everywhere(script, guard, hosts=SERVED))
+    assert (untouched.status, untouched.body) == (200, coded)
+    assert untouched.headers["content-encoding"] == ["gzip"]
+    assert untouched.headers["content-length"] == [str(len(coded))]
+    edited = assert_same(run_everywhere(script, lambda: [plugin(on_text=louder)], hosts=SERVED))
+    assert edited.body == ANSWER.replace(b'"hi"', b'"HI"')
+    assert "content-encoding" not in edited.headers
+    assert edited.headers["content-length"] == [str(len(ANSWER))]
+
+
+@pytest.mark.parametrize("cut", [1, 7, 10_000])
+def test_a_coded_stream_is_read_and_leaves_as_it_came_unless_it_may_be_edited(cut: int) -> None:
+    chunk = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+    plain = chunk + chunk + b"data: [DONE]\n\n"
+    coded = gzip.compress(plain, mtime=0)
+    fields = [("content-type", "text/event-stream"), ("content-encoding", "gzip")]
+    asked = b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}'
+    chunks = [coded[start : start + cut] for start in range(0, len(coded), cut)]
+    script = Script(
+        method="POST", path=CHAT, headers=JSON, body=[asked], answer=Scripted(headers=fields, chunks=chunks)
+    )
+    produced: list[int] = []
+
+    def counted(self: Plugin[Any], exchange: Exchange) -> None:
+        produced.append(exchange.meter.produced_pieces)
+
+    observed = assert_same(
+        run_everywhere(script, lambda: [plugin(needs=Needs.USAGE, on_complete=counted)], hosts=SERVED)
+    )
+    assert (observed.body, observed.headers["content-encoding"]) == (coded, ["gzip"])
+    assert produced == [2] * len(SERVED)
+    edited = assert_same(run_everywhere(script, lambda: [plugin(on_text=louder)], hosts=SERVED))
+    assert edited.body == plain.replace(b'"hi"', b'"HI"')
+    assert "content-encoding" not in edited.headers
+
+
+def test_a_coded_stream_that_breaks_ends_in_an_error_of_the_dialect() -> None:
+    chunk = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+    coded = gzip.compress(chunk, mtime=0)
+    fields = [("content-type", "text/event-stream"), ("content-encoding", "gzip")]
+    broken = Scripted(headers=fields, chunks=[coded, b"no member of a gzip file"])
+    asked = b'{"model":"m","stream":true,"messages":[]}'
+    script = Script(method="POST", path=CHAT, headers=JSON, body=[asked], answer=broken)
+    transcript = assert_same(run_everywhere(script, lambda: [plugin(on_text=louder)], hosts=SERVED))
+    assert transcript.body.startswith(chunk.replace(b'"hi"', b'"HI"'))
+    assert b"bad_content_coding" in transcript.body
+
+
 @pytest.mark.parametrize(("policy", "status"), [("deny", 400), ("allow", 200)])
-def test_a_coded_request_follows_the_guards_policy_and_is_never_inflated(coding: str, policy: str, status: int) -> None:
-    bomb = gzip.compress(b" " * 1_000_000)
-    script = Script(method="POST", path=CHAT, headers=[*JSON, ("content-encoding", coding)], body=[bomb])
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("compress", b'{"model":"m","messages":[]}'),
+        ("gzip", b'{"model":"m","messages":[]}'),
+        ("gzip", gzip.compress(b'{"model":"m","messages":[]}')[:-4]),
+        ("gzip, gzip, gzip, gzip", b"{}"),
+        ("gzip", gzip.compress(b" " * 50_000_000)),
+    ],
+    ids=["unknown", "no gzip", "cut off", "too many", "bomb"],
+)
+def test_a_coded_request_follows_the_guards_policy_and_is_never_inflated(
+    coding: str, body: bytes, policy: str, status: int
+) -> None:
+    script = Script(method="POST", path=CHAT, headers=[*JSON, ("content-encoding", coding)], body=[body])
     guard = lambda: [plugin(needs=Needs.LLM, on_request_body=read_texts, on_uncovered=policy)]  # noqa: E731
     transcript = assert_same(run_everywhere(script, guard))
     assert transcript.status == status
     if policy == "allow":
-        assert transcript.seen[0].body == bomb
+        assert transcript.seen[0].body == body
     else:
         check_error(transcript.body, CHAT, 400, "uncovered_call")
 
 
+@pytest.mark.parametrize("path", [CHAT, "/things"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "GZip", "identity, x-gzip"])
+def test_a_coded_request_is_read_and_goes_on_as_it_came_unless_it_is_edited(coding: str, path: str) -> None:
+    plain = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+    body = zlib.compress(plain) if coding == "deflate" else gzip.compress(plain)
+    script = Script(method="POST", path=path, headers=[*JSON, ("content-encoding", coding)], body=[body])
+    guard = lambda: [plugin(needs=Needs.LLM, on_request_body=read_texts, on_uncovered="deny")]  # noqa: E731
+    untouched = assert_same(run_everywhere(script, guard)).seen[0]
+    assert (untouched.body, untouched.headers["content-encoding"]) == (body, [coding])
+
+    def shout(self: Plugin[Any], exchange: Exchange) -> None:
+        assert exchange.llm is not None
+        for slot in exchange.llm.texts():
+            exchange.llm.replace(slot, slot.text.upper())
+
+    edited = assert_same(run_everywhere(script, lambda: [plugin(needs=Needs.LLM, on_request_body=shout)])).seen[0]
+    assert edited.body == plain.replace(b'"hi"', b'"HI"')
+    assert "content-encoding" not in edited.headers
+
+
 def test_a_coded_request_told_by_its_shape_only_does_not_pass_a_guard_that_denies() -> None:
-    body = gzip.compress(b'{"model":"m","messages":[]}')
-    script = Script(method="POST", path="/things", headers=[*JSON, ("content-encoding", "gzip")], body=[body])
+    body = b'{"model":"m","messages":[]}'
+    script = Script(method="POST", path="/things", headers=[*JSON, ("content-encoding", "compress")], body=[body])
     transcript = assert_same(run_everywhere(script, lambda: [plugin(on_text=nothing, on_uncovered="deny")]))
     assert (transcript.status, transcript.seen) == (400, [])
     check_error(transcript.body, "/things", 400, "uncovered_call")

@@ -467,7 +467,7 @@ GZIP = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
 
 @FLAVORS
 @pytest.mark.parametrize("hook", ["on_response", "on_response_body", "on_text"])
-def test_compressed_answers_pass_undecoded_and_the_client_decodes(hook: str, library: str, asynchronous: bool) -> None:
+def test_compressed_answers_are_read_decoded_and_pass_as_they_came(hook: str, library: str, asynchronous: bool) -> None:
     packed = gzip.compress(b'{"choices":[]}')
     service = Service((200, [*GZIP, (b"content-length", b"%d" % len(packed))], (packed[:9], packed[9:])))
     seen: list[bytes] = []
@@ -480,7 +480,7 @@ def test_compressed_answers_pass_undecoded_and_the_client_decodes(hook: str, lib
     assert response.json() == {"choices": []}
     assert response.headers["content-encoding"] == "gzip"
     assert response.headers["content-length"] == str(len(packed))
-    assert not any(seen)
+    assert [body for body in seen if body] == ([b'{"choices":[]}'] if hook == "on_response_body" else [])
 
 
 @FLAVORS

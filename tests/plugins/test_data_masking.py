@@ -153,8 +153,9 @@ def test_a_clean_call_passes_with_its_bytes() -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/v1/embeddings", {"model": "m", "input": "x"}),
-        ("/v1/messages", {"model": "m", "messages": []}),
+        ("/v1/embeddings", {"model": "m", "input": [[1, 2]]}),
+        ("/v1/messages", {"model": "m", "messages": "x"}),
+        ("/v1/audio/translations", {"model": "m"}),
         (PATH, {"model": "m", "messages": "x"}),
         (PATH, {"model": "m", "messages": [{"role": "user", "content": {"no": "text"}}]}),
     ],

@@ -42,8 +42,8 @@ CHOICE = {"index": 0, "message": MESSAGE, "finish_reason": "stop"}
 ANSWER = json.dumps({"id": "c", "model": "m", "choices": [CHOICE]}).encode()
 
 
-def chat(content: str = "hi", *, stream: bool = False, **options: Any) -> Script:
-    asked = {"model": "gpt", "stream": stream, "messages": [{"role": "user", "content": content}]}
+def chat(content: str = "hi", *, stream: bool = False, model: str = "gpt", **options: Any) -> Script:
+    asked = {"model": model, "stream": stream, "messages": [{"role": "user", "content": content}]}
     answer = Scripted(headers=SSE, chunks=STREAM) if stream else Scripted(headers=JSON, chunks=[ANSWER])
     return Script(method="POST", path=CHAT, headers=JSON, body=[json.dumps(asked).encode()], answer=answer, **options)
 
@@ -54,6 +54,18 @@ def signed(target: str, **options: Any) -> Script:
     path, _, query = target.partition("?")
     return Script(method="POST", path=path, query=query, headers=headers, body=[b'{"a": 1}'])
 
+
+FORM = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n--b--\r\n'
+ROUTED = {"x-provider": ["a"], "x-model": ["a/b/c"]}
+
+
+def routed(headers: list[tuple[str, str]], body: bytes) -> Script:
+    forged = [("x-provider", "forged"), ("x-model", "forged")]
+    return Script(method="POST", path="/v1/embeddings", headers=[*headers, *forged], body=[body])
+
+
+SAID = [("system", "Be brief."), ("user", "a bird " * 20), ("assistant", "a rare bird"), ("user", "hi")]
+LONG = json.dumps({"model": "gpt", "messages": [{"role": role, "content": text} for role, text in SAID]}).encode()
 
 USER = {"consumers": [{"name": "alice", "credential": "alice:open:sesame"}], "hide_credentials": True}
 LOGIN = ("authorization", "Basic YWxpY2U6b3BlbjpzZXNhbWU=")
@@ -167,9 +179,41 @@ CASES: list[Case] = [
     ("model-mapper", {"model_mapping": {"gpt": "other"}}, chat(), {"status": 200, "asked": {"model": "other"}}),
     ("model-mapper", {"model_mapping": {"gpt": "other"}}, Script(method="POST", body=[b"x"]), {"status": 200}),
     (
+        "model-router",
+        {"add_provider_header": "x-provider", "model_to_header": "x-model"},
+        routed(JSON, b'{"model": "a/b/c", "n": 1.50}'),
+        {"status": 200, "seen": ROUTED, "asked": {"model": "b/c"}},
+    ),
+    (
+        "model-router",
+        {"add_provider_header": "x-provider", "model_to_header": "x-model"},
+        routed([("content-type", "multipart/form-data; boundary=b")], FORM % b"a/b/c"),
+        {"status": 200, "seen": ROUTED, "got": FORM % b"b/c"},
+    ),
+    (
+        "model-router",
+        {"auto_routing": {"enable": True, "rules": [{"pattern": "bird", "model": "ornithologist"}]}},
+        chat("a bird", model="higress/auto"),
+        {"status": 200, "seen": {"x-higress-llm-model": ["ornithologist"]}, "asked": {"model": "ornithologist"}},
+    ),
+    (
+        "ai-prompt-template",
+        {"templates": [{"name": "t", "template": {"model": "m", "messages": [{"role": "user", "content": "{{x}}"}]}}]},
+        Script(method="POST", path=CHAT, headers=JSON, body=[b'{"template":"t","properties":{"x":"a bird"}}']),
+        {"status": 200, "messages": 1},
+    ),
+    (
         "ai-prompt-decorator",
         {"prepend": [{"role": "system", "content": "Be brief."}]},
         chat(),
+        {"status": 200, "messages": 2},
+    ),
+    ("ai-context-limit", {"max_context_tokens": 20}, chat("a bird " * 20), {"status": 400, "calls": 0}),
+    ("ai-context-limit", {"max_context_tokens": 20}, chat(stream=True), {"status": 200, "calls": 1}),
+    (
+        "ai-context-limit",
+        {"models": {"gpt*": 40}, "policy": "keep_system"},
+        Script(method="POST", path=CHAT, headers=JSON, body=[LONG]),
         {"status": 200, "messages": 2},
     ),
     ("ai-statistics", {}, chat(stream=True), {"status": 200, "body": b"".join(STREAM)}),
@@ -202,6 +246,8 @@ def _check(transcript: Transcript, expected: dict[str, Any]) -> None:
         elif key == "asked":
             asked = json.loads(transcript.seen[0].body)
             assert {name: asked[name] for name in value} == value
+        elif key == "got":
+            assert transcript.seen[0].body == value
         elif key == "messages":
             assert len(json.loads(transcript.seen[0].body)["messages"]) == value
         elif key == "seen":

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from aigw_middleware import INBOUND, OUTBOUND
-from aigw_middleware.plugins.ai.model_mapper import SUFFIXES, ModelMapper
+from aigw_middleware.plugins.ai.model_field import SUFFIXES
+from aigw_middleware.plugins.ai.model_mapper import ModelMapper
 from aigw_middleware.testing.script import Answer
 from tests.plugins.chat import CUTS, PATH, Chat, example, problems, question, said
+from tests.plugins.echo import Echo
 
 HEADER = "x-higress-llm-model-final"
 MAPPING = {"gpt-4o": "qwen-max", "gpt-4*": "qwen-long", "gpt-*": "qwen-plus", "keep-*": "", "*": "qwen-turbo"}
@@ -17,29 +19,6 @@ MAPPING = {"gpt-4o": "qwen-max", "gpt-4*": "qwen-long", "gpt-*": "qwen-plus", "k
 def mapper(**config: Any) -> dict[str, Any]:
     """The entry of a configuration."""
     return {"name": "model-mapper", "config": config}
-
-
-class Echo:
-    """A service of any path that keeps what it got."""
-
-    def __init__(self) -> None:
-        self.body = b""
-        self.headers: list[tuple[bytes, bytes]] = []
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.headers = scope["headers"]
-        self.body = b""
-        more = True
-        while more:
-            message = await receive()
-            self.body += message["body"]
-            more = message["more_body"]
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    def header(self, name: str) -> list[bytes]:
-        """The values of a request header."""
-        return [value for key, value in self.headers if key == name.encode()]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +134,13 @@ def test_a_coded_body_passes_unless_the_operator_says_otherwise() -> None:
     chat = Chat(mapper(model_mapping={"*": "x"}), inner=service)
     assert chat.ask(b"\x1f\x8b", **coded).status == 200
     assert service.body == b"\x1f\x8b"
-    assert chat.records == [("model-mapper", "uncovered", "the request body has a content coding; policy: allow")]
+    assert chat.records == [
+        (
+            "model-mapper",
+            "uncovered",
+            "the body's content coding: the body ends in the middle of its gzip coding; policy: allow",
+        )
+    ]
     strict = Chat({**mapper(model_mapping={"*": "x"}), "on_uncovered": "deny"}, inner=Echo())
     assert strict.ask(b"\x1f\x8b", **coded).status == 400
 

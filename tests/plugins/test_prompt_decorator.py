@@ -170,7 +170,7 @@ def test_a_template_tells_what_is_missing() -> None:
     [
         ({"model": "m", "messages": "none"}, "/v1/chat/completions"),
         ({"model": "m", "input": "Hello?"}, "/v1/embeddings"),
-        ({"messages": [USER], "model": "m"}, "/v1/messages"),
+        ({"messages": "none", "model": "m"}, "/v1/messages"),
     ],
 )
 def test_a_call_that_cannot_be_read_follows_the_policy(body: Any, path: str) -> None:
@@ -235,7 +235,7 @@ def test_both_directions() -> None:
             {"prepend": [says("system", "${geo-town}")]},
             ".prepend[0].content",
             "${geo-town} is no variable: there are geo-country, geo-province, geo-city, geo-isp, header:name, "
-            "consumer and consumer.metadata.key",
+            "consumer, consumer.metadata.key and claims.key",
         ),
         (
             {"prepend": [says("system", "${header:x y}")]},

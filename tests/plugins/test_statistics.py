@@ -3,16 +3,13 @@
 import asyncio
 import json
 import logging
-import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from aigw_middleware import Gateway
-from aigw_middleware.plugins.ai.statistics import AiStatistics, Counters, Labels
-from aigw_middleware.plugins.ai.statistics.counters import MAX_LABEL_SETS, OTHER
+from aigw_middleware.plugins.ai.statistics import AiStatistics
 from aigw_middleware.plugins.ai.statistics.paths import JsonPath
 from aigw_middleware.plugins.ai.statistics.values import Joined, cut
 from aigw_middleware.testing.script import (
@@ -22,56 +19,28 @@ from aigw_middleware.testing.script import (
     Garbage,
     ProviderError,
     RefuseConnection,
-    Scripted,
     ToolCall,
     Usage,
 )
+from tests.plugins.ai_log import Log, logging_to, statistics
 from tests.plugins.chat import CUTS, Chat, example, problems, question, said
 
-NAME = "ai-statistics"
 USAGE = Usage(prompt_tokens=9, completion_tokens=4, cached_tokens=2, reasoning_tokens=1)
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
-
-
-def statistics(**config: Any) -> dict[str, Any]:
-    """The entry of a configuration."""
-    return {"name": NAME, "config": config}
-
-
-class Log(logging.Handler):
-    """The records of the AI log."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-    @property
-    def only(self) -> dict[str, Any]:
-        """The fields of the one record there is."""
-        assert len(self.records) == 1
-        found: dict[str, Any] = self.records[0].__dict__["ai_log"]
-        return found
 
 
 @pytest.fixture
 def log() -> Iterator[Log]:
     """What is logged during a test."""
-    handler, logger = Log(), logging.getLogger("aigw_middleware.ai_log")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield handler
-    logger.removeHandler(handler)
-    logger.setLevel(logging.NOTSET)
+    with logging_to() as handler:
+        yield handler
 
 
-def counted(chat: Chat, gateway: Any = None) -> dict[Labels, dict[str, int]]:
-    """The counters of the one statistics plug-in of a gateway."""
-    plugin = next(plugin for plugin in chat.exchange.snapshot.plugins if plugin.name == NAME)
-    counters: Counters = chat.exchange.runtime.state(plugin, "counters", Counters)
-    return counters.read()
+def counted(chat: Chat) -> tuple[dict[tuple[str, str], int], dict[str, int]]:
+    """Requests by end, and the counters of the compatible gateways, of the only label set."""
+    plugin = next(plugin for plugin in chat.exchange.snapshot.plugins if isinstance(plugin, AiStatistics))
+    (series,) = plugin.counters.read().values()
+    return series.requests, series.compatible()
 
 
 # ---------------------------------------------------------------------- the record
@@ -94,6 +63,7 @@ def test_a_streamed_call(log: Log, size: int, asks_for_usage: bool) -> None:
         "chat_round": 1,
         "model": "m",
         "response_type": "stream",
+        "finish_reason": "stop",
         "status": 200,
         "outcome": "completed",
         "input_token": 9,
@@ -102,6 +72,7 @@ def test_a_streamed_call(log: Log, size: int, asks_for_usage: bool) -> None:
         "usage_source": "provider",
         "first_byte_duration": 0,
         "llm_first_token_duration": 0,
+        "llm_token_interval": 0.0,
         "llm_service_duration": 0,
         "output_bytes": len(answered.body),
     }
@@ -138,10 +109,10 @@ def test_times_on_wsgi(log: Log) -> None:
 @pytest.mark.parametrize(
     ("answer", "outcome", "status", "tokens"),
     [
-        (Answer("one two three four", usage="none"), "completed", 200, (2, 5, "bytes")),
-        (CutMidEvent(after=2, answer=Answer("one two three")), "completed", 200, (2, 2, "bytes")),
-        (CutMidEvent(after=2, reset=True, answer=Answer("one two three")), "failed", 200, (2, 2, "bytes")),
-        (ErrorEvent(after=1, answer=Answer("one two")), "completed", 200, (2, 1, "bytes")),
+        (Answer("one two three four", usage="none"), "completed", 200, (2, 4, "tokenizer")),
+        (CutMidEvent(after=2, answer=Answer("one two three")), "completed", 200, (2, 2, "tokenizer")),
+        (CutMidEvent(after=2, reset=True, answer=Answer("one two three")), "failed", 200, (2, 2, "tokenizer")),
+        (ErrorEvent(after=1, answer=Answer("one two")), "completed", 200, (2, 1, "tokenizer")),
         (ProviderError(429, "slow down"), "completed", 429, None),
         (ProviderError(500, "broken"), "completed", 500, None),
         (Garbage(), "completed", 200, None),
@@ -166,8 +137,8 @@ def test_a_client_that_leaves(log: Log, version: str) -> None:
     chat = Chat(statistics(), answers=[Answer("one two three four", usage=USAGE)])
     chat.ask(question(stream=True), send_fails_at=4, spec_version=version)
     assert log.only["outcome"] == "aborted"
-    assert log.only["usage_source"] == "bytes"
-    assert log.only["output_token"] == 4  # 13 bytes of text had come
+    assert log.only["usage_source"] == "tokenizer"
+    assert log.only["output_token"] == 3  # of the four words that it would have had
 
 
 def test_a_client_that_leaves_before_the_answer(log: Log) -> None:
@@ -195,7 +166,8 @@ def test_a_refusal_by_another_plugin(log: Log) -> None:
     chat.ask(question())
     assert (log.only["outcome"], log.only["status"], log.only["answered_by"]) == ("refused", 401, "key-auth")
     assert "input_token" not in log.only
-    assert counted(chat) == {Labels("*", "-", "none"): {"request_count": 1, "refused_count": 1}}
+    assert log.only["error"] == "no_key_authentication_information_found"
+    assert counted(chat) == ({("refused", "no_key_authentication_information_found"): 1}, {})
     log.records.clear()
     chat.ask(question(), headers=[("x-api-key", "secret-key-of-alice")])
     assert (log.only["outcome"], log.only["consumer"]) == ("completed", "alice")
@@ -250,13 +222,13 @@ def test_without_tokens(log: Log) -> None:
     chat = Chat(statistics(disable_openai_usage=True), answers=[Answer("x", usage=USAGE)])
     chat.ask(question())
     assert "total_token" not in log.only
-    assert "total_token" not in next(iter(counted(chat).values()))
+    assert "total_token" not in counted(chat)[1]
 
 
 def test_nobody_listens() -> None:
     chat = Chat(statistics(), answers=[Answer("x")])
     assert chat.ask(question()).status == 200
-    assert next(iter(counted(chat).values()))["request_count"] == 1
+    assert counted(chat)[0] == {("completed", ""): 1}
 
 
 # ---------------------------------------------------------------------- attributes
@@ -442,9 +414,9 @@ def test_joining_keeps_what_cutting_the_whole_would(length: int, step: int) -> N
 
 
 def test_events_are_read_only_when_an_attribute_needs_it() -> None:
-    assert AiStatistics(use_default_attributes=True).unused == {"on_event"}
+    assert AiStatistics(use_default_attributes=True).unused == {"on_event", "on_request"}
     attribute = {"key": "x", "value_source": "response_streaming_body", "value": "id", "rule": "first"}
-    assert AiStatistics(attributes=[attribute]).unused == frozenset()
+    assert AiStatistics(attributes=[attribute]).unused == {"on_request"}
 
 
 # ---------------------------------------------------------------------- paths
@@ -475,94 +447,6 @@ def test_paths(path: str, value: Any) -> None:
 def test_paths_that_are_not_understood(path: str) -> None:
     with pytest.raises(ValueError, match="path"):
         JsonPath(path)
-
-
-# ---------------------------------------------------------------------- counters
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_counters(stream: bool) -> None:
-    answers: list[Scripted] = [
-        Answer("one", usage=USAGE, delay_first_token=0.5),
-        ProviderError(500),
-        Answer("two", usage=USAGE),
-    ]
-    chat = Chat(statistics(), answers=answers)
-    for _ in range(3):
-        chat.ask_wsgi(question(stream=stream))
-    expected = {
-        "request_count": 3,
-        "completed_count": 3,
-        "input_token": 18,
-        "output_token": 8,
-        "total_token": 26,
-        "cached_token": 4,
-        "reasoning_token": 2,
-        "llm_service_duration": 500,
-        "llm_duration_count": 3,
-        "llm_failure_count": 1,
-    }
-    if stream:
-        expected |= {"llm_first_token_duration": 500, "llm_stream_duration_count": 2}
-    assert counted(chat) == {Labels("*", "m", "none"): expected}
-
-
-@pytest.mark.parametrize(
-    ("answer", "failures"),
-    [
-        (Answer("x"), 0),
-        (ErrorEvent(after=1), 1),
-        (ProviderError(404), 1),
-        (RefuseConnection(), 1),
-        (Garbage(b'{"error": "x"}'), 1),
-    ],
-)
-def test_a_failure_counts_once(answer: Any, failures: int) -> None:
-    chat = Chat(statistics(), answers=[answer])
-    chat.ask(question(stream=True))
-    assert next(iter(counted(chat).values())).get("llm_failure_count", 0) == failures
-
-
-def test_label_sets_are_bounded() -> None:
-    counters = Counters()
-    for number in range(MAX_LABEL_SETS + 50):
-        counters.add(Labels("r", f"model-{number}", "c"), {"request_count": 1, "nothing": 0})
-    found = counters.read()
-    assert len(found) == MAX_LABEL_SETS + 1
-    assert found[OTHER] == {"request_count": 50}
-    counters.add(Labels("r", "model-0", "c"), {"request_count": 1})
-    assert counters.read()[Labels("r", "model-0", "c")] == {"request_count": 2}
-    assert counters.total("request_count") == MAX_LABEL_SETS + 51
-
-
-def test_counters_of_many_threads() -> None:
-    counters, labels = Counters(), Labels("r", "m", "c")
-
-    def add() -> None:
-        for _ in range(2_000):
-            counters.add(labels, {"a": 1, "b": 2})
-
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    threads = [threading.Thread(target=add) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    sys.setswitchinterval(interval)
-    assert counters.read() == {labels: {"a": 8_000, "b": 16_000}}
-
-
-def test_counters_outlive_a_reload() -> None:
-    chat = Chat(statistics(), answers=[Answer("x"), Answer("y")])
-
-    async def twice() -> None:
-        await chat.asked(question())
-        chat.gateway.reload()
-        await chat.asked(question())
-
-    asyncio.run(twice())
-    assert next(iter(counted(chat).values()))["request_count"] == 2
 
 
 # ---------------------------------------------------------------------- configuration
@@ -621,7 +505,8 @@ def test_the_example(log: Log) -> None:
     chat = Chat(*example(AiStatistics)["plugins"], answers=[Answer("x", usage=USAGE)])
     chat.ask(question(stream=True), headers=[("x-session", "s1")])
     line = log.only
-    assert (line["session_id"], line["team"], line["finish"], line["cached_tokens"]) == ("s1", "none", "stop", 2)
+    assert (line["session_id"], line["team"], line["cached_tokens"]) == ("s1", "none", 2)
+    assert (line["cost"], line["currency"]) == ("0.000017", "USD")
 
 
 def test_the_class_alone_is_an_application(log: Log) -> None:

@@ -212,7 +212,8 @@ async def test_models_are_listed() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "param"),
     [
-        ("POST", "/v1/embeddings", b"{}", 404, None),
+        ("POST", "/v1/audio/speech", b"{}", 404, None),
+        ("GET", "/v1/files", b"", 404, None),
         ("GET", "/v1/chat/completions", b"", 405, None),
         ("POST", "/v1/models", b"", 405, None),
         ("POST", "/v1/chat/completions", b'{"model": \xff', 400, None),
@@ -221,6 +222,7 @@ async def test_models_are_listed() -> None:
         ("POST", "/v1/chat/completions", b"{}", 400, "model"),
         ("POST", "/v1/chat/completions", b'{"model": "m", "messages": []}', 400, "messages"),
         ("POST", "/v1/chat/completions", b'{"model": "m", "messages": [{}], "n": 0}', 400, "n"),
+        ("POST", "/v1/chat/completions", b'{"model": "m", "messages": [{}], "n": 129}', 400, "n"),
         ("POST", "/v1/chat/completions", b'{"model": "m", "messages": [{}], "max_tokens": true}', 400, "max_tokens"),
     ],
 )

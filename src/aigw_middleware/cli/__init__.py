@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
     "explain": "show the sorted stack for a request, and the reason of each place",
     "plugins": "list the plug-ins, or show the page of one",
     "init": "write a commented starter configuration",
+    "tokens": "say how tokens are counted here, or fetch what counts them exactly",
     "demo": "run a service, a fake provider and an official client on this machine",
 }
 """Each has a module of its name with `add_arguments(parser)` and `run(arguments, registry) -> int`."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..snapshot import Entry, Snapshot
 
 
+USUAL = ("gpt-4o", "gpt-4", "claude", "gemini")  # models whose tokens are counted where a configuration names none
+
+
 def suspicions(snapshot: Snapshot) -> Iterator[Problem]:
     """Yield what is suspicious about a valid configuration, in the order of the file."""
     config = snapshot.config
@@ -96,12 +99,25 @@ def _entry(entry: Entry, snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem(f"{entry.path}.shadow", f"{entry.name} decides nothing: it only records what it would do")
     elif plugin.identifies and plugin.on_failure == "allow":
         yield Problem(f"{entry.path}.on_failure", f"{entry.name} lets callers in unchecked when it breaks", "deny")
+    if plugin.counts_tokens:
+        yield from _tokens(entry, plugin)
     for text in getattr(plugin.config, "real_ip_from", ()):
         if text.strip().endswith("/0"):
             yield Problem(
                 f"{entry.path}.config.real_ip_from", f"{text} believes everybody: callers choose who they are"
             )
     yield from _rules(entry, snapshot)
+
+
+def _tokens(entry: Entry, plugin: Plugin[Any]) -> Iterator[Problem]:
+    """Models whose tokens are estimated here: those that the plug-in names, else the usual ones."""
+    from ..llm.tokens import availability
+
+    named = [name.rstrip("*") for name in getattr(plugin.config, "models", ())]
+    estimated = [found for found in availability([name for name in named if name] or USUAL) if found.rung == "estimate"]
+    if estimated:
+        families = ", ".join(found.family for found in estimated)
+        yield Problem(entry.path, f"{entry.name} estimates the tokens of {families} from bytes", estimated[0].improve)
 
 
 def _rules(entry: Entry, snapshot: Snapshot) -> Iterator[Problem]:

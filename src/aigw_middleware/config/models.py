@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from ..addresses import AddressSet
 from ..edge import UNIX
 from ..headers import header_name
+from ..llm.dialects import DIALECTS
 from ..plugin import FailurePolicy, Stage
 from .secrets import MIN_SECRET_BYTES, Secret
 
@@ -139,16 +140,10 @@ class PoliciesModel(Model):
     timeout: TimeoutPolicy | None = Field(None, description="Deadlines of the call.")
 
 
-LlmSetting: TypeAlias = Literal[
-    "auto",
-    "none",
-    "openai-chat",
-    "openai-completions",
-    "openai-responses",
-    "openai-embeddings",
-    "anthropic-messages",
-    "gemini",
-]
+if TYPE_CHECKING:
+    LlmSetting: TypeAlias = str
+else:
+    LlmSetting = Literal["auto", "none", *DIALECTS]
 
 
 AuthMode: TypeAlias = Literal["any", "all"]

@@ -28,7 +28,7 @@ class Calls:
     input_tokens: int
     output_tokens: int
     first_token_ms: int | None
-    """Mean over the calls, in milliseconds; None where there was none."""
+    """Mean over the calls, in milliseconds; None where there was none, as in whole answers."""
 
 
 @dataclass(frozen=True, slots=True)

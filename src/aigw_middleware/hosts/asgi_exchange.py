@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..around import Call, CallOutcome, DeadlineExceeded, Timers
 from ..errors import ClientLeft
-from ..flow import Mode
 from ..hooks import INTERNAL_ERROR, NO_ANSWER, run
 from ..pipeline import ask_on_error, prepare_request, refuse, unrecognised, wants_body
 from .asgi_response import UNSAFE_EXTENSIONS, Outbox
@@ -104,7 +103,7 @@ class Serving(Outbox):
         prepare_request(stack, exchange)
         scope = self._scope
         if request.edited:
-            self._inbox.body = request.body
+            self._inbox.body = request.wire
         if request.headers.changed:
             scope = {**scope, "headers": request.headers.raw}
         if request.requeried:
@@ -231,11 +230,10 @@ class Serving(Outbox):
         flow, error = self._flow, self.exchange.error
         if not isinstance(error, DeadlineExceeded) or self._over:
             return
-        call = self.exchange.llm
-        if flow is not None and flow.mode is Mode.EVENTS and call is not None:
+        text = flow.break_off(504, "deadline_exceeded", f"The answer was cut off: {error}.") if flow is not None else None
+        if text is not None:
             self._stopped = True
-            text = call.dialect.error_event(504, "deadline_exceeded", f"The answer was cut off: {error}.")
-            await self._out(flow.tail() + text, False)
+            await self._out(text, False)
         await self._finish("failed")
 
     # ------------------------------------------------------------------ errors and the end
@@ -254,6 +252,6 @@ class Serving(Outbox):
             self._start = None
             self._flow = None
             await self._send_start()
-            await self._out(response.body if self.exchange.request.method != "HEAD" else b"", False)
+            await self._out(response.wire if self.exchange.request.method != "HEAD" else b"", False)
             await self._finish("failed")
         raise error

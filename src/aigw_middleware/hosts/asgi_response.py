@@ -182,11 +182,11 @@ class Outbox(Sending):
         if type(data) is not bytes:
             data = bytes(data)
         stream = flow.stream
-        out = stream.feed(data) if stream is not None else flow.chunk(data)
+        out = flow.feed(data) if stream is not None else flow.chunk(data)
         if stream is not None and stream.finished:
             self._stopped = True
             await self._out(out, False)
-            await self._finish("completed" if self.exchange.refusal is None else "failed")
+            await self._finish("failed" if self.exchange.refusal or self.exchange.error else "completed")
             raise _Stopped("a plug-in ended the answer")
         if not more:
             flow.end()

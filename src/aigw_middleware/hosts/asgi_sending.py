@@ -124,7 +124,7 @@ class Sending:
                 if self._held(response):
                     return
                 await self._send_start()
-                await self._out(response.body if exchange.request.method != "HEAD" else b"", False)
+                await self._out(response.wire if exchange.request.method != "HEAD" else b"", False)
                 await self._finish("refused")
                 return
             response = Response(answer.status, Headers(end_to_end(answer.headers), owned=True))
@@ -207,7 +207,7 @@ class Sending:
 async def turn_down(stack: Stack, exchange: Exchange, refusal: Refusal, send: Callable[[Any], Awaitable[None]]) -> None:
     """Send a refusal of the header hooks: nothing was read, nothing runs, so it needs none of the above."""
     response = refuse(stack, exchange, refusal)
-    body = response.body if exchange.request.method != "HEAD" else b""
+    body = response.wire if exchange.request.method != "HEAD" else b""
     outcome: Outcome = "aborted"
     try:
         await send({"type": "http.response.start", "status": response.status, "headers": response.headers.raw})

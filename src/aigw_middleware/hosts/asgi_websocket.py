@@ -51,12 +51,12 @@ async def _answer(scope: Any, receive: Any, send: Any, exchange: Exchange, stack
     else:
         response = Response(answer.status, Headers(end_to_end(answer.headers), owned=True))
         response.load(answer.body if isinstance(answer.body, bytes) else b"")
-        response.headers.set_length(len(response.body))
+        response.headers.set_length(len(response.wire))
     await receive()  # websocket.connect: the protocol wants it taken before it is answered
     if _EXTENSION in (scope.get("extensions") or {}):
         await send(
             {"type": "websocket.http.response.start", "status": response.status, "headers": response.headers.raw}
         )
-        await send({"type": "websocket.http.response.body", "body": response.body, "more_body": False})
+        await send({"type": "websocket.http.response.body", "body": response.wire, "more_body": False})
     else:
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "refused"})

@@ -103,9 +103,9 @@ class _SourceBase:
         if not (request.edited or request.headers.changed or request.loaded or request.requeried):
             return native
         url = native.url.copy_with(query=request.query or None) if request.requeried else native.url
-        content = request.body if request.loaded else None
+        content = request.wire if request.loaded else None
         if request.edited:
-            request.headers.set_length(len(request.body))
+            request.headers.set_length(len(request.wire))
         built = self._module.Request(
             native.method,
             url,

@@ -137,10 +137,10 @@ def write_request(request: Request, native: Any) -> None:
     if request.edited:
         for parsed in ("_post", "_files"):
             native.__dict__.pop(parsed, None)
-        _set_body(native, request.body)
-        native.META["CONTENT_LENGTH"] = str(len(request.body))
+        _set_body(native, request.wire)
+        native.META["CONTENT_LENGTH"] = str(len(request.wire))
     elif request.loaded:
-        _set_body(native, request.body)
+        _set_body(native, request.wire)
     if request.requeried:
         native.__dict__.pop("GET", None)
     if request.headers.changed or request.requeried:

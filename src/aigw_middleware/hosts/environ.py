@@ -106,7 +106,7 @@ def write_environ(request: Request, environ: Environ) -> None:
                 path = environ[key].partition("?")[0]
                 environ[key] = f"{path}?{query}" if query else path
     if request.loaded:
-        body = request.body
+        body = request.wire
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         environ.pop("HTTP_TRANSFER_ENCODING", None)

@@ -224,7 +224,7 @@ class Pulling:
             if self.frames and held_by(self.frames, response.status, response.headers) is not None:
                 return False
             self.flow = Flow(exchange, self.stack, NOTHING_TO_DO)
-            self._ready = [response.body] if exchange.request.method != "HEAD" and response.body else []
+            self._ready = [response.wire] if exchange.request.method != "HEAD" and response.wire else []
             self._source = None
             self._over = True
             self._verdict = "refused" if exchange.error is None else "failed"
@@ -324,7 +324,7 @@ class Pulling:
                 out = flow.chunk(data)
                 if flow.finished:
                     self._over = True
-                    self._verdict = "completed" if self.exchange.refusal is None else "failed"
+                    self._verdict = "failed" if self.exchange.refusal or self.exchange.error else "completed"
                     await source.close()
                     return self._send(out)
                 if out or flow.mode is Mode.PASS:
@@ -334,10 +334,9 @@ class Pulling:
             raise
         except DeadlineExceeded as error:
             await self._break(source, error, "failed")
-            call = self.exchange.llm
-            if flow.mode is Mode.EVENTS and call is not None:
-                text = call.dialect.error_event(504, "deadline_exceeded", f"The answer was cut off: {error}.")
-                return flow.tail() + text
+            text = flow.break_off(504, "deadline_exceeded", f"The answer was cut off: {error}.")
+            if text is not None:
+                return text
             raise
         except Exception as error:
             await self._break(source, error, "failed")

@@ -25,7 +25,13 @@ _OPENAI_TYPES = {
     413: "request_too_large",
     429: "rate_limit_error",
 }
-_ANTHROPIC_TYPES = {**_OPENAI_TYPES, 503: "overloaded_error", 504: "timeout_error", 529: "overloaded_error"}
+_ANTHROPIC_TYPES = {
+    **_OPENAI_TYPES,
+    402: "billing_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 _GEMINI_STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",

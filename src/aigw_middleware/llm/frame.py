@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import json as strict_json
+
+if TYPE_CHECKING:
+    from .dialects.base import Piece, Place
 
 
 class Frame:
@@ -12,18 +17,18 @@ class Frame:
     text and nothing else, too: it need not be parsed.
     """
 
-    __slots__ = ("_after", "_before", "_least", "index")
+    __slots__ = ("_after", "_before", "_least", "place")
 
-    def __init__(self, index: int, before: bytes, after: bytes) -> None:
-        self.index = index
-        """The choice that the text belongs to."""
+    def __init__(self, place: Place, before: bytes, after: bytes) -> None:
+        self.place = place
+        """Choice, kind and part that the text belongs to."""
         self._before = before
         self._after = after
         self._least = len(before) + len(after)
 
     @classmethod
-    def of(cls, event: bytes, member: bytes, index: int, text: str) -> Frame | None:
-        """Return the frame of a one-line event whose JSON member `member` is `text`; None where that is not certain."""
+    def of(cls, event: bytes, member: bytes, piece: Piece) -> Frame | None:
+        """Return the frame of an event whose JSON member `member` is the text of `piece`; None where not certain."""
         if b"\\" in event or event.count(member) != 1:
             return None  # a name could be spelled in two ways
         name = event.find(member) + len(member)
@@ -31,9 +36,9 @@ class Frame:
         if event[name : start - 1].replace(b" ", b"") != b":":
             return None
         end = event.find(b'"', start)
-        if event[start:end] != text.encode():
+        if event[start:end] != piece.text.encode():
             return None
-        return cls(index, event[:start], event[end:])
+        return cls(piece.place, event[:start], event[end:])
 
     def text(self, event: bytes) -> str | None:
         """Return the text of an event that has this frame; None for every other."""

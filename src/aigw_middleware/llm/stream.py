@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exchange import Finish, Refusal
-from .dialects.base import Delta, Dialect, Piece
+from .dialects.base import Delta, Dialect, Piece, Place
 from .frame import Frame
-from .sse import Event, EventTooLong, Splitter
+from .framing import SSE, Framing, FramingError
+from .sse import Event, EventTooLong
 from .text import Denied, Finished, State, TextChain, TextHook
 
 if TYPE_CHECKING:
@@ -25,19 +26,21 @@ class StreamFlow:
     __slots__ = (
         "_chain",
         "_channels",
-        "_dialect",
         "_drop_usage",
         "_event_hooks",
         "_finished_choices",
         "_frame",
+        "_framing",
         "_last_text",
         "_lessons",
         "_observe_only",
         "_out",
+        "_outlet",
         "_passing",
         "_quick",
         "_seen_choices",
         "_splitter",
+        "_stream",
         "contain",
         "ended",
         "exchange",
@@ -53,20 +56,25 @@ class StreamFlow:
         contain: Callable[[Exchange, Callable[..., Any], Exception], Refusal | None],
         *,
         drop_usage: bool = False,
+        framing: Framing = SSE,
     ) -> None:
         self.exchange = exchange
         self.contain = contain
         self.finished = False
         self.ended = False
         """The dialect's end marker has passed: a client that leaves now has everything."""
-        self._dialect = dialect
+        self._stream = dialect.open(framing) if dialect is not None else None
         self._event_hooks: list[Callable[..., Any]] = list(event_hooks)
         self._chain = TextChain(exchange, text_hooks, contain) if text_hooks else None
         self._drop_usage = drop_usage
         self._observe_only = not event_hooks and not text_hooks and not drop_usage
+        if self._chain is None and self._stream is not None:
+            self._stream.said = None
         self._quick = dialect is not None and not event_hooks
-        self._splitter = Splitter()
-        self._channels: dict[tuple[int, str, int], State] = {}
+        self._framing = framing
+        self._splitter = framing.splitter()
+        self._outlet = None if self._observe_only else framing.outlet()
+        self._channels: dict[Place, State] = {}
         self._seen_choices: set[int] = set()
         self._finished_choices: set[int] = set()
         self._last_text = b""
@@ -86,25 +94,22 @@ class StreamFlow:
             if frame is not None and len(chunk) < MAX_FRAMED:
                 text = frame.text(chunk)
                 if text is not None:
-                    return self._content(chunk, frame.index, text, frame)
+                    return self._quickly(chunk, frame.place, text, frame)
             if self._splitter.is_one_line(chunk):
-                dialect = self._dialect
-                assert dialect is not None
-                found = dialect.text_of(chunk[6:-2])
+                assert self._stream is not None
+                found = self._stream.text_of(chunk[6:-2])
                 if found is not None:
-                    if self._lessons:
-                        self._lessons -= 1
-                        self._frame = dialect.frame(chunk, *found)
-                    return self._content(chunk, *found, None)
+                    index, text = found
+                    self._learn(chunk, Piece(index, "content", 0, text))
+                    return self._quickly(chunk, (index, "content", 0), text, None)
         try:
             events = self._splitter.feed(chunk)
-        except EventTooLong as error:
-            return self._too_long(error, chunk)
+        except (EventTooLong, FramingError) as error:
+            return self._unreadable(error, chunk)
         if self._observe_only:
             for event in events:
                 self._account(event)
             return chunk
-        out = self._out
         for event in events:
             try:
                 self._event(event)
@@ -112,8 +117,17 @@ class StreamFlow:
                 self._deny(denied.refusal)
             if self.finished:
                 break
+        return self._leave()
+
+    def _leave(self) -> bytes:
+        """Return what was written, with what the framing wants between its events, and at the end of them."""
+        out = self._out
+        if self._outlet is not None:
+            out = list(map(self._outlet.write, out))
+            if self.finished:
+                out.append(self._outlet.close())
         data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
+        self._out.clear()
         return data
 
     def end(self) -> bytes:
@@ -130,28 +144,44 @@ class StreamFlow:
                 self._event(tail)
                 tail = None
             if not self.finished:
-                self._flush(None)
+                self._flush(lambda place: True)
         except Finished as finished:
             self._finish(finished, None, ())
         except Denied as denied:
             self._deny(denied.refusal)
         if tail is not None and self._chain is None and not self.finished:
             self._out.append(tail.raw)  # an event without its end: nobody reads it, but it is the provider's
-        data = b"".join(self._out)
-        self._out.clear()
-        return data
+        return self._leave()
 
-    def _content(self, chunk: bytes, index: int, text: str, frame: Frame | None) -> bytes:
-        """One event that carries a piece of content and nothing else, as most do: the quick way through."""
-        self.exchange.meter.observe_content(index, text)
+    def break_off(self, status: int, code: str, text: str) -> bytes:
+        """End a stream whose rest will not come: what was held back leaves, then the dialect's error event."""
+        left = self.end()
+        if not self.finished:
+            self.finished = True
+            if self._stream is not None:
+                self._out.append(self._stream.error_event(status, code, text))
+            left += self._leave()
+        return left
+
+    def _learn(self, event: bytes, piece: Piece) -> None:
+        """Remember what surrounds the text of an event that carries nothing else."""
+        if self._lessons:
+            assert self._stream is not None
+            self._lessons -= 1
+            self._frame = self._stream.frame(event, piece)
+
+    def _quickly(self, chunk: bytes, place: Place, text: str, frame: Frame | None) -> bytes:
+        """One event that carries a piece of text and nothing else, as most do: the quick way through."""
+        self.exchange.meter.observe_text(place, text)
         chain = self._chain
         if chain is None:
-            self._seen_choices.add(index)
+            self._seen_choices.add(place[0])
             return chunk
-        state = self._channels.get((index, "content", 0))
+        state = self._channels.get(place)
         if state is None:
-            self._seen_choices.add(index)
-            state = self._state(Piece(index, "content", 0, text))
+            self._seen_choices.add(place[0])
+            state = self._state(place)
+        assert self._stream is not None
         try:
             out = chain.push(state, text, False)
         except Finished as finished:
@@ -160,30 +190,34 @@ class StreamFlow:
             self._deny(denied.refusal)
         else:
             state.last = self._last_text = chunk
+            if self._stream.said is not None:
+                self._stream.said.setdefault(place, []).append(out)
             if out == text:
                 return chunk
             if frame is not None:
                 return frame.event(out)
-            assert self._dialect is not None
-            return self._dialect.with_texts(Event(chunk), (Piece(index, "content", 0, out),))
-        data = b"".join(self._out)
-        self._out.clear()
-        return data
+            return self._stream.with_texts(Event(chunk), (Piece(*place, out),))
+        return self._leave()
 
     # ------------------------------------------------------------------ one event
 
     def _account(self, event: Event) -> Delta | None:
-        dialect = self._dialect
-        if dialect is None:
+        stream = self._stream
+        if stream is None:
             return None
-        delta = dialect.read(event)
+        delta = stream.read(event)
         if delta is None:
-            if dialect.ends(event):
+            if stream.ends(event):
                 self.ended = True
             return None
+        if stream.ends(event):
+            self.ended = True
         self.exchange.meter.observe(delta)
-        for piece in delta.pieces:
+        pieces = delta.pieces
+        for piece in pieces:
             self._seen_choices.add(piece.index)
+        if len(pieces) == 1 and self._quick and self._lessons and self._splitter.plain and _is_bare(delta):
+            self._learn(event.raw, pieces[0])
         return delta
 
     def _event(self, event: Event) -> None:
@@ -213,68 +247,96 @@ class StreamFlow:
                 else:
                     passed.extend(result)
             events = passed
-        dialect = self._dialect
+        stream = self._stream
         for current in events:
-            self._texts(current, delta if current is event else dialect.read(current) if dialect else None)
+            self._texts(current, delta if current is event else stream.read(current) if stream else None)
             if self.finished:
                 return
 
     def _texts(self, event: Event, delta: Delta | None) -> None:
-        chain = self._chain
+        chain, stream = self._chain, self._stream
         if chain is None:
             if delta is not None:
                 self._finished_choices.update(delta.finished)
+                if stream is not None:
+                    stream.sent(event, delta)
             self._out.append(event.raw)
             return
-        assert self._dialect is not None
+        assert stream is not None
         if delta is None:
             self._unread(event)
             return
         pieces = delta.pieces
-        if delta.finished:
-            self._flush_choices(delta)
+        if delta.finished or delta.closed:
+            self._flush_before(delta)
             if self.finished:
                 return
         changed: list[Piece] = []
         done: list[tuple[Piece, str]] = []
         for piece in pieces:
-            state = self._state(piece)
-            final = piece.index in delta.finished
+            place = piece.place
+            state = self._state(place)
+            final = piece.index in delta.finished or (piece.index, piece.part) in delta.closed
             try:
                 text = chain.push(state, piece.text, final)
             except Finished as finished:
                 self._finish(finished, event, done)
                 return
             if final:
-                del self._channels[(piece.index, piece.kind, piece.part)]
+                del self._channels[place]
             state.last = event.raw
             done.append((piece, text))
+            if stream.said is not None:
+                stream.said.setdefault(place, []).append(text)
             if text != piece.text:
-                changed.append(Piece(piece.index, piece.kind, piece.part, text))
+                changed.append(Piece(*place, text))
         if pieces:
             self._last_text = event.raw
+        if delta.restated and not self._restate(event, delta, changed):
+            return
         self._finished_choices.update(delta.finished)
-        self._out.append(self._dialect.with_texts(event, changed) if changed else event.raw)
+        stream.sent(event, delta)
+        self._out.append(stream.with_texts(event, changed) if changed else event.raw)
 
-    def _state(self, piece: Piece) -> State:
-        key = (piece.index, piece.kind, piece.part)
-        state = self._channels.get(key)
+    def _restate(self, event: Event, delta: Delta, changed: list[Piece]) -> bool:
+        """Collect what a text that is told again must say now: what left of it; False when that ended the answer."""
+        assert self._chain is not None
+        assert self._stream is not None
+        said = self._stream.said
+        for piece in delta.restated:
+            place = piece.place
+            if said is None or place not in said:  # it was not told in pieces
+                try:
+                    text = self._chain.push(State(*place, len(self._chain.hooks)), piece.text, True)
+                except Finished as finished:
+                    self._finish(finished, event, ())
+                    return False
+                if said is not None:
+                    said[place] = [text]
+            else:
+                text = "".join(said[place])
+                said[place] = [text]
+            if text != piece.text:
+                changed.append(Piece(*place, text))
+        return True
+
+    def _state(self, place: Place) -> State:
+        state = self._channels.get(place)
         if state is None:
-            assert self._chain is not None
-            state = self._channels[key] = State(piece, len(self._chain.hooks))
+            state = self._channels[place] = State(*place, self._hook_count)
         return state
 
     def _unread(self, event: Event) -> None:
         """An event without JSON of the dialect: a comment, the end marker, or something a text hook cannot see into."""
-        assert self._dialect is not None
+        assert self._stream is not None
         assert self._chain is not None
-        if self._dialect.ends(event):
+        if self._stream.ends(event) or self._framing.ends(event):
             try:
-                self._flush(None)
+                self._flush(lambda place: True)
             except Finished as finished:
                 self._finish(finished, None, ())
                 return
-        elif event.data:
+        elif self._stream.opaque(event):
             from .view import Uncovered
 
             for position, hook in enumerate(self._chain.hooks):
@@ -288,24 +350,28 @@ class StreamFlow:
 
     # ------------------------------------------------------------------ flushing and ending
 
-    def _flush_choices(self, delta: Delta) -> None:
-        """Before the event that ends choices: what is held back of them, unless the event itself carries that channel."""
-        own = {(piece.index, piece.kind, piece.part) for piece in delta.pieces}
+    def _flush_before(self, delta: Delta) -> None:
+        """Before the event that ends texts: what is held back of them, unless the event itself carries that channel."""
+        own = {piece.place for piece in delta.pieces}
+        closed, finished = delta.closed, delta.finished
         try:
-            for index in delta.finished:
-                self._flush(index, own)
-        except Finished as finished:
-            self._finish(finished, None, ())
+            self._flush(
+                lambda place: place not in own and (place[0] in finished or (place[0], place[2]) in closed),
+            )
+        except Finished as ending:
+            self._finish(ending, None, ())
 
-    def _flush(self, choice: int | None, besides: set[tuple[int, str, int]] = frozenset()) -> None:  # type: ignore[assignment]
+    def _flush(self, concerns: Callable[[Place], bool]) -> None:
         if self._chain is None:
             return
-        assert self._dialect is not None
-        for key in [key for key in self._channels if (choice is None or key[0] == choice) and key not in besides]:
-            state = self._channels.pop(key)
+        assert self._stream is not None
+        for place in [place for place in self._channels if concerns(place)]:
+            state = self._channels.pop(place)
             text = self._chain.push(state, "", True)
             if text and state.last:
-                self._out.append(self._dialect.text_event(Event(state.last), Piece(*key, text)))
+                if self._stream.said is not None:
+                    self._stream.said.setdefault(place, []).append(text)
+                self._out.append(self._stream.text_event(self._framing.event(state.last), Piece(*place, text)))
 
     def _finish(
         self,
@@ -316,31 +382,38 @@ class StreamFlow:
         """End the stream: what the hook let out still passes the outer ones, what was held back inside is dropped."""
         self.finished = self.ended = True
         position = finished.position
-        template = event if event is not None and event.data else Event(self._last_text) if self._last_text else None
-        dialect = self._dialect
-        if dialect is None:
+        template = event if event is not None and event.data else None
+        if template is None and self._last_text:
+            template = self._framing.event(self._last_text)
+        stream = self._stream
+        if stream is None:
             return
-        out: list[tuple[Piece, str]] = list(done)
+        out: list[tuple[Place, str]] = []
         state = finished.state
         if state is None and finished.finish.text:  # an event hook has no channel: its text is content
-            piece = Piece(min(self._seen_choices - self._finished_choices, default=0), "content", 0, "")
-            state = self._channels.get((piece.index, "content", 0)) or State(piece, self._hook_count)
+            place = (min(self._seen_choices - self._finished_choices, default=0), "content", 0)
+            state = self._channels.get(place) or State(*place, self._hook_count)
         if state is not None:
-            channel = state.open
-            place = (channel.index, channel.kind, channel.part)
+            place = state.place
             self._channels.pop(place, None)
-            out.append((Piece(*place, ""), self._outer(state, finished.finish.text, position)))
-        for key, other in list(self._channels.items()):
-            text = self._outer(other, "", position)
-            if text:
-                out.append((Piece(*key, ""), text))
+            out.append((place, self._outer(state, finished.finish.text, position)))
+        for place, other in list(self._channels.items()):
+            out.append((place, self._outer(other, "", position)))
         self._channels.clear()
+        if stream.said is not None:
+            for place, text in out:
+                stream.said.setdefault(place, []).append(text)
         if template is not None:
-            for piece, text in out:
+            for place, text in [*((piece.place, text) for piece, text in done), *out]:
                 if text:
-                    self._out.append(dialect.text_event(template, Piece(piece.index, piece.kind, piece.part, text)))
+                    self._out.append(stream.text_event(template, Piece(*place, text)))
         still_open = sorted(self._seen_choices - self._finished_choices)
-        self._out.append(dialect.finish_events(template, still_open, finished.finish.reason))
+        self._out.append(stream.finish_events(template, still_open, finished.finish.reason))
+
+    @property
+    def observes(self) -> bool:
+        """Whether everything passes as it comes: nothing here may change it."""
+        return self._observe_only
 
     @property
     def _hook_count(self) -> int:
@@ -357,22 +430,34 @@ class StreamFlow:
     def _deny(self, refusal: Refusal) -> None:
         self.finished = True
         self.exchange.refusal = refusal
-        if self._dialect is not None:
-            self._out.append(self._dialect.error_event(refusal.status, refusal.code, refusal.text))
+        if self._stream is not None:
+            self._out.append(self._stream.error_event(refusal.status, refusal.code, refusal.text))
 
-    def _too_long(self, error: EventTooLong, chunk: bytes) -> bytes:
-        """An event over the bound: guards cannot read it, others let the rest of the stream pass unread."""
-        pending = self._splitter.pending
+    def _unreadable(self, error: EventTooLong | FramingError, chunk: bytes) -> bytes:
+        """An event over the bound, or a damaged frame: guards cannot read it, others let the rest pass unread."""
+        pending = error.pending
         if self._observe_only:
             self._passing = True
             return chunk
-        if self._chain is not None:
+        for event in error.events:
+            try:
+                self._event(event)
+            except Denied as denied:
+                self._deny(denied.refusal)
+            if self.finished:
+                break
+        if self._chain is not None and not self.finished:
             for hook in self._chain.hooks:
                 refusal = self.contain(self.exchange, hook, error) if hook is not None else None
                 if refusal is not None:
                     self._deny(refusal)
-                    data = b"".join(self._out)
-                    self._out.clear()
-                    return data
-        self._passing = True
-        return pending
+                    break
+        if not self.finished:
+            self._passing = True
+            self._out.append(pending)
+        return self._leave()
+
+
+def _is_bare(delta: Delta) -> bool:
+    """Whether an event carries its texts and nothing that would be missed if it was not parsed."""
+    return not (delta.finished or delta.closed or delta.restated or delta.calls or delta.usage or delta.error)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..exchange import Finish, Refusal
-from .dialects.base import Dialect, Piece, Place
+from .dialects.base import Dialect, Place
 
 if TYPE_CHECKING:
     from ..exchange import Exchange, Response
@@ -41,12 +41,17 @@ class State:
 
     __slots__ = ("final", "last", "open", "tails")
 
-    def __init__(self, piece: Piece, hooks: int) -> None:
-        self.open = Channel(piece.index, piece.kind, piece.part, False)
-        self.final = Channel(piece.index, piece.kind, piece.part, True)
+    def __init__(self, index: int, kind: str, part: int, hooks: int) -> None:
+        self.open = Channel(index, kind, part, False)
+        self.final = Channel(index, kind, part, True)
         self.tails = [""] * hooks
         self.last: bytes = b""
         """The last event that carried text of this channel, as it came."""
+
+    @property
+    def place(self) -> Place:
+        """Which of the answer's texts it is."""
+        return self.open.index, self.open.kind, self.open.part
 
 
 class Finished(Exception):
@@ -159,6 +164,7 @@ def _write(
     """Put changed texts into a whole answer; behind the one where a hook stopped nothing is said any more."""
     body = response.edit()
     over: Finish | None = None
+    ended: dict[int, Place] = {}
     for slot in list(dialect.answer_texts(body)):
         place = slot.place
         if stopped is not None and place == stopped[0]:
@@ -169,4 +175,8 @@ def _write(
         elif place in changed:
             slot.container[slot.key] = changed[place]
         if over is not None:
-            dialect.finish_answer(body, slot.index, over.reason)
+            stop = place if stopped is not None and place == stopped[0] else (slot.index, "", -1)
+            ended.setdefault(slot.index, stop)
+    for index, place in ended.items():
+        assert over is not None
+        dialect.finish_answer(body, index, over.reason, place)

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from ..forms import form_of, is_coded
-from .dialects import DIALECTS, Dialect, Slot
+from ..forms import Uncovered as Uncovered
+from ..forms import form_of
+from ..json import InvalidJSON
+from .dialects import DIALECTS, Attachment, Dialect, Slot
 
 if TYPE_CHECKING:
     from ..exchange import Exchange, Request, Response
+    from ..ports import Offload
     from .dialects.base import Delta
 
 
-class Uncovered(Exception):
-    """A call is an LLM call but cannot be read; becomes the plug-in's `on_uncovered` policy."""
+SAID: Final = frozenset({"system", "content", "tool_result"})
+"""Kinds of text that are what a message says."""
 
 
 class LlmCall:
     """The LLM call of an exchange. Reading its body raises InvalidJSON, its texts Uncovered."""
 
-    __slots__ = ("_answer", "_answer_of", "_coding", "_reason", "asked_for_usage", "dialect", "request")
+    __slots__ = ("_answer", "_answer_of", "_reason", "asked_for_usage", "dialect", "request")
 
     def __init__(self, request: Request, dialect: Dialect) -> None:
         self.request = request
         self.dialect = dialect
         self._reason: str | None = None
-        self._coding: bool | None = None
         self._answer: Delta | None = None
         self._answer_of: Response | None = None
         self.asked_for_usage = False
@@ -39,42 +41,100 @@ class LlmCall:
 
     @property
     def uncovered(self) -> str:
-        """Why the request cannot be read; empty when it can."""
+        """Why the request cannot be read; empty when it can. Raises InvalidJSON for what claims to be JSON and is not."""
         if self._reason is None:
-            if not self.request.loaded:
+            if not self.dialect.covered:
+                self._reason = f"{self.dialect.name} requests are not read"
+            elif not self.request.loaded:
                 return "the request body was not loaded"
-            if self._coded:
-                self._reason = "the request body has a content coding"
             else:
-                self._reason = self.dialect.readable(self.body)
+                self._reason = self._no_json or self.dialect.readable(self.body)
         return self._reason
+
+    @property
+    def _no_json(self) -> str:
+        """Why there is no JSON to look into; empty when there is. Raises InvalidJSON when it says so and is not."""
+        if not self.request.loaded:
+            return "the request body was not loaded"
+        try:
+            self.request.json  # noqa: B018 - kept where it can be read
+        except Uncovered as error:
+            return f"the request body cannot be decoded: {error}"
+        except InvalidJSON:
+            content_type = self.request.headers.get_bytes(b"content-type")
+            if content_type is None or is_json(content_type):
+                raise
+            return "the request body is not JSON"
+        return ""
 
     @property
     def covered(self) -> bool:
         """Whether every text of the call can be read."""
         return not self.uncovered
 
+    def reread(self) -> None:
+        """Forget what was found out of the body, which another one took the place of."""
+        self._reason = None
+
     @property
     def model(self) -> str:
         """The model the caller asks for; empty when none is named."""
-        return self.dialect.model(self.body) if self.request.loaded and not self._coded else ""
+        return self.dialect.model(self.request) if not self._no_json else ""
 
-    @property
-    def _coded(self) -> bool:
-        if self._coding is None:
-            self._coding = is_coded(self.request.headers.get_bytes(b"content-encoding"))
-        return self._coding
+    def set_model(self, model: str) -> bool:
+        """Ask for another model; False where the body does not say which, because the path does."""
+        return not self._no_json and self.dialect.set_model(self.request, model)
 
     @property
     def streams(self) -> bool:
         """Whether the caller asks for a stream."""
-        return self.dialect.streams(self.body)
+        return not self._no_json and self.dialect.streams(self.request)
+
+    def parameter(self, name: str) -> Any:
+        """Return a parameter by its common name (`temperature`, `max_output_tokens`, ...); None when it is not given."""
+        return self.dialect.parameter(self.body, name) if not self._no_json else None
+
+    def set_parameter(self, name: str, value: Any) -> bool:
+        """Set a parameter by its common name; False where the API has no such thing."""
+        if self._no_json or name not in self.dialect.parameters or not isinstance(self.body, dict):
+            return False
+        return self.dialect.set_parameter(self.request.edit(), name, value)
+
+    @property
+    def output_limit(self) -> int | None:
+        """The most tokens the caller wants for each choice, under whatever name; None when it does not say."""
+        limit = self.parameter("max_output_tokens")
+        return limit if type(limit) is int and limit >= 0 else None
+
+    def attachments(self) -> Iterator[Attachment]:
+        """Yield what the request carries or points to that is no text. Raises Uncovered."""
+        if self.uncovered:
+            raise Uncovered(self.uncovered)
+        return self.dialect.attachments(self.body)
 
     def texts(self) -> Iterator[Slot]:
         """Yield every text of the request. Raises Uncovered."""
         if self.uncovered:
             raise Uncovered(self.uncovered)
         return self.dialect.texts(self.body)
+
+    async def prompt_tokens(self, offload: Offload) -> int:
+        """Return how many tokens the request takes, its overheads and images included. Raises Uncovered, OffloadFull.
+
+        What was counted before, as the earlier turns of a conversation, costs a look-up; what is long is counted in a
+        thread. How exact the number is depends on the model: see `aigw_middleware.llm.tokens`.
+        """
+        from .tokens import count_prompt
+
+        slots = list(self.texts())
+        return await count_prompt(
+            self.model,
+            [(slot.role, slot.kind, slot.text) for slot in slots],
+            [(found.source, found.detail) for found in self.attachments() if found.kind == "image"],
+            messages=len({slot.index for slot in slots if slot.kind in SAID}),
+            tools=len({slot.part for slot in slots if slot.kind == "tool_definition"}),
+            offload=offload,
+        )
 
     def said(self, response: Response) -> Delta:
         """Return what a whole answer carries, as it stands now. Raises InvalidJSON."""
@@ -108,15 +168,18 @@ def recognise(exchange: Exchange) -> LlmCall | None:
     if dialect is None and request.loaded and is_json(request.headers.get_bytes(b"content-type")):
         try:
             body = request.json
-        except ValueError:
+        except (ValueError, Uncovered):
             return None
-        dialect = next((known for known in DIALECTS.values() if known.recognises(body)), None)
+        dialect = exchange.snapshot.dialects.of_body(request.path, body)
     return LlmCall(request, dialect) if dialect is not None else None
 
 
 def body_loaded(exchange: Exchange, data: bytes) -> None:
     """Take the request's body, and recognise the LLM call that only its body tells of."""
-    exchange.request.load(data)
+    request = exchange.request
+    request.load(data)
+    if request.coding is not None:
+        request.max_plain = exchange.snapshot.max_body_bytes
     if exchange.llm is None:
         exchange.llm = recognise(exchange)
     if "meter" in exchange.__dict__:
@@ -126,7 +189,7 @@ def body_loaded(exchange: Exchange, data: bytes) -> None:
 def may_be_llm(exchange: Exchange) -> bool:
     """Whether the exchange is an LLM call, or its body could make it one; told without reading it."""
     if exchange.llm is not None:
-        return True
+        return exchange.llm.dialect.covered  # what nobody can read is not loaded, however large it is
     request = exchange.request
     return (
         exchange.route.llm == "auto"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .script import ProviderError as ProviderError
     from .script import RateLimited as RateLimited
     from .script import RefuseConnection as RefuseConnection
+    from .script import Style as Style
     from .script import ToolCall as ToolCall
     from .script import Usage as Usage
     from .wsgi import WsgiExchange as WsgiExchange
@@ -46,6 +47,7 @@ _EXPORTS = {
         "ProviderError",
         "RateLimited",
         "RefuseConnection",
+        "Style",
         "ToolCall",
         "Usage",
     ),

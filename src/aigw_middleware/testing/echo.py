@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .openai_chat import ChatCall
+from .call import Call
 
 NESTING = 32  # how deep a sample of a schema goes before it gives up on a schema that requires itself
 
 
-def echo(call: ChatCall) -> str:
+def echo(call: Call) -> str:
     """A sentence that names the model and repeats the last user message; JSON where `response_format` asks for it.
 
     For `json_schema` the JSON is the smallest instance of the schema's required part that is easily found.
@@ -27,7 +27,8 @@ def echo(call: ChatCall) -> str:
 def sample(schema: object, root: object, depth: int = 0) -> Any:
     """A small value that fits `schema`; references (`#/...`) are looked up in `root`.
 
-    Knows what OpenAI's structured outputs allow: types, `enum`, `const`, `anyOf`, `$ref`, `minimum`, `minItems`.
+    Knows what OpenAI's structured outputs allow: types, `enum`, `const`, `anyOf`, `$ref`, `minimum`, `minItems`; and
+    types in capitals, as Gemini has them.
     """
     if not isinstance(schema, Mapping) or depth > NESTING:
         return None
@@ -43,6 +44,7 @@ def sample(schema: object, root: object, depth: int = 0) -> Any:
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = "null" if "null" in kind else kind[0]
+    kind = str(kind).lower()
     if kind == "object":
         properties = schema.get("properties") or {}
         return {name: sample(properties.get(name), root, depth + 1) for name in schema.get("required") or ()}
@@ -50,7 +52,7 @@ def sample(schema: object, root: object, depth: int = 0) -> Any:
         return [sample(schema.get("items"), root, depth + 1) for _ in range(schema.get("minItems") or 0)]
     if kind in ("integer", "number"):
         return schema.get("minimum") or 0
-    return {"string": "text", "boolean": True}.get(str(kind))
+    return {"string": "text", "boolean": True}.get(kind)
 
 
 def _look_up(reference: str, root: object) -> object:

@@ -1,253 +1,163 @@
-"""OpenAI's chat completions as a provider writes them: a request understood, an answer composed, whole or as events.
+"""OpenAI's chat completions as a provider writes them.
 
-One composition is the source of both forms, so a whole answer is always the sum of its stream.
 Source: OpenAI API reference, "Chat" (create a chat completion; the chat completion object; the chunk object).
+`reasoning_content` is not OpenAI's: compatible providers use it.
 """
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from .script import Answer, ToolCall, Usage
+from .apis import OPENAI, Api
+from .call import MOST_CHOICES, Call, body_of, member, messages_of, model_of, positive
+from .composition import Block, BlockKind, Composition, Piece
+from .composition import words as words  # part of this module's face
+from .framing import Event
+from .script import Usage
 
-WORD = re.compile(r"\s*\S+|\s+\Z")
-ARGUMENT_PIECE = 8  # characters of a tool call's arguments in one piece
+if TYPE_CHECKING:
+    from .provider_hosts import ReceivedRequest
 
-PieceKind: TypeAlias = Literal["reasoning", "text", "refusal", "tool", "arguments"]
-EventKind: TypeAlias = Literal["role", "delta", "finish", "usage", "done"]
-FIELD_OF: Mapping[PieceKind, str] = {"reasoning": "reasoning_content", "text": "content", "refusal": "refusal"}
-
-
-class InvalidCallError(Exception):
-    """The request is no chat completion request; `param` names the field at fault, if one is."""
-
-    def __init__(self, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+DONE = "[DONE]"
+FIELD_OF: Mapping[BlockKind, str] = {"reasoning": "reasoning_content", "text": "content", "refusal": "refusal"}
 
 
 @dataclass(frozen=True, slots=True)
-class ChatCall:
-    """What a chat completion request asks for."""
+class ChatCall(Call):
+    """A chat completion request."""
 
-    model: str
-    messages: Sequence[Mapping[str, Any]]
-    stream: bool = False
-    include_usage: bool = False
-    choices: int = 1
-    limit: int | None = None
-    """The most tokens of one choice; None: as many as the answer has."""
-    offers_tools: bool = False
-    response_format: Mapping[str, Any] | None = None
+    api: ClassVar[Api] = OPENAI
 
     @classmethod
-    def from_json(cls, body: object) -> "ChatCall":
-        """Read a decoded request body. Raises InvalidCallError."""
-        if not isinstance(body, Mapping):
-            raise InvalidCallError("We could not parse the JSON body of your request.")
-        model, messages = body.get("model"), body.get("messages")
-        if not isinstance(model, str) or not model:
-            raise InvalidCallError("you must provide a model parameter", "model")
-        if not isinstance(messages, list) or not messages or not all(isinstance(one, Mapping) for one in messages):
-            raise InvalidCallError("'messages' must be a list of at least one message.", "messages")
-        options = body.get("stream_options")
-        response_format = body.get("response_format")
+    def read(cls, request: "ReceivedRequest") -> Self:
+        """Understand a request. Raises InvalidCallError."""
+        body = body_of(request)
         return cls(
-            model=model,
-            messages=messages,
+            model=model_of(body),
+            messages=messages_of(body, "messages"),
             stream=body.get("stream") is True,
-            include_usage=isinstance(options, Mapping) and options.get("include_usage") is True,
-            choices=_positive(body, "n") or 1,
-            limit=_positive(body, "max_completion_tokens") or _positive(body, "max_tokens"),
+            include_usage=member(body, "stream_options").get("include_usage") is True,
+            choices=positive(body, "n", MOST_CHOICES) or 1,
+            limit=positive(body, "max_completion_tokens") or positive(body, "max_tokens"),
             offers_tools=bool(body.get("tools")),
-            response_format=response_format if isinstance(response_format, Mapping) else None,
+            response_format=member(body, "response_format"),
         )
 
-    @property
-    def last_user_text(self) -> str:
-        """What the user said last, empty if nothing."""
-        for message in reversed(self.messages):
-            if message.get("role") == "user":
-                return _text_of(message)
-        return ""
-
-    @property
-    def prompt_tokens(self) -> int:
-        """The words of all messages, at least one."""
-        return max(1, sum(len(words(_text_of(message))) for message in self.messages))
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """The part of an answer that one event carries; `tool` is the place of the tool call that it belongs to."""
-
-    kind: PieceKind
-    text: str
-    tool: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Composition:
-    """An answer fitted to a request: what each choice says, why it ends and what it costs."""
-
-    call: ChatCall
-    pieces: Sequence[Piece]
-    tool_calls: Sequence[ToolCall]
-    """Each with its id."""
-    finish_reason: str
-    usage: Usage | None
-    id: str
-    created: int
-
-    @classmethod
-    def of(cls, answer: Answer, text: str, call: ChatCall, *, number: int, created: int) -> "Composition":
-        """Fit `answer`, with `text` where it has none, to `call`; `number` makes the ids."""
-        tool_calls = [
-            replace(tool, id=tool.id or f"call_{number}_{index}") for index, tool in enumerate(answer.tool_calls)
-        ]
-        if not call.offers_tools:
-            tool_calls = []
-        everything = _pieces(answer, text, tool_calls)
-        pieces = everything if call.limit is None else everything[: call.limit]
-        if len(pieces) < len(everything):
-            finish_reason = "length"
-        else:
-            finish_reason = answer.finish_reason or ("tool_calls" if tool_calls else "stop")
-        counted = Usage(
-            call.prompt_tokens,
-            len(pieces) * call.choices,
-            reasoning_tokens=sum(piece.kind == "reasoning" for piece in pieces) * call.choices,
-        )
-        usage = counted if answer.usage == "counted" else None if answer.usage == "none" else answer.usage
-        return cls(call, pieces, tool_calls, finish_reason, usage, f"chatcmpl-{number}", created)
-
-    def whole(self) -> dict[str, Any]:
+    def whole(self, composed: Composition) -> Mapping[str, Any]:
         """The chat completion object."""
-        body = self._frame("chat.completion")
-        body["choices"] = [
-            {"index": index, "message": self._message(), "logprobs": None, "finish_reason": self.finish_reason}
-            for index in range(self.call.choices)
+        message = _message(composed)
+        finish = composed.finish_reason
+        choices = [
+            {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
+            for index in range(self.choices)
         ]
-        if self.usage is not None:
-            body["usage"] = self.usage.as_json()
-        return body
+        body = {**_frame(composed, "chat.completion"), "choices": choices}
+        return body if composed.usage is None else {**body, "usage": usage_object(composed.usage)}
 
-    def events(self) -> Iterator[tuple[EventKind, int, bytes]]:
-        """The events of the stream with their kind and choice: roles, pieces in turn, finishes, usage, end marker."""
-        choices = range(self.call.choices)
-        role = {"role": "assistant", "content": None if self._opens_without_text() else "", "refusal": None}
+    def events(self, composed: Composition) -> Iterator[Event]:
+        """Roles, pieces in turn, finishes, usage, end marker."""
+        frame = _frame(composed, "chat.completion.chunk")
+        usage = UsageChunks(composed)
+        choices = range(self.choices)
+        role = {"role": "assistant", "content": None if _opens_without_text(composed) else "", "refusal": None}
         for index in choices:
-            yield "role", index, self._event([_choice(index, role)])
-        for piece in self.pieces:
+            yield Event({**frame, "choices": [_choice(index, role)], **usage.beside(first=index == 0)})
+        for piece in composed.pieces:
+            delta = _delta(composed.blocks[piece.block], piece)
             for index in choices:
-                yield "delta", index, self._event([_choice(index, self._delta(piece))])
+                beside = usage.beside(sent=piece.number + 1)
+                yield Event({**frame, "choices": [_choice(index, delta)], **beside}, piece=piece.number)
         for index in choices:
-            yield "finish", index, self._event([_choice(index, {}, self.finish_reason)])
-        if self.call.include_usage and self.usage is not None:
-            yield "usage", 0, self._event([], self.usage.as_json())
-        yield "done", 0, b"data: [DONE]\n\n"
-
-    def _frame(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.call.model,
-            "service_tier": "default",
-            "system_fingerprint": "fp_fake",
-        }
-
-    def _event(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
-        body = self._frame("chat.completion.chunk")
-        body["choices"] = choices
-        if self.call.include_usage:
-            body["usage"] = usage  # null in all events but the last, as the reference says
-        return b"data: " + encode(body) + b"\n\n"
-
-    def _opens_without_text(self) -> bool:
-        return bool(self.pieces) and all(piece.kind in ("tool", "arguments") for piece in self.pieces)
-
-    def _delta(self, piece: Piece) -> dict[str, Any]:
-        if piece.kind == "tool":
-            head = {"name": piece.text, "arguments": ""}
-            return {
-                "tool_calls": [
-                    {"index": piece.tool, "id": self.tool_calls[piece.tool].id, "type": "function", "function": head}
-                ]
-            }
-        if piece.kind == "arguments":
-            return {"tool_calls": [{"index": piece.tool, "function": {"arguments": piece.text}}]}
-        return {FIELD_OF[piece.kind]: piece.text}
-
-    def _message(self) -> dict[str, Any]:
-        said = {kind: "".join(piece.text for piece in self.pieces if piece.kind == kind) for kind in FIELD_OF}
-        tools = [piece.tool for piece in self.pieces if piece.kind == "tool"]
-        refusal = said["refusal"] or None
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": said["text"] or (None if tools or refusal else ""),
-            "refusal": refusal,
-            "annotations": [],
-        }
-        if said["reasoning"]:
-            message["reasoning_content"] = said["reasoning"]
-        if tools:
-            message["tool_calls"] = [self._tool_call(place) for place in tools]
-        return message
-
-    def _tool_call(self, place: int) -> dict[str, Any]:
-        tool = self.tool_calls[place]
-        written = "".join(piece.text for piece in self.pieces if piece.kind == "arguments" and piece.tool == place)
-        return {"id": tool.id, "type": "function", "function": {"name": tool.name, "arguments": written}}
+            ended = [_choice(index, {}, composed.finish_reason)]
+            beside = usage.beside(sent=len(composed.pieces), last=index == self.choices - 1)
+            yield Event({**frame, "choices": ended, **beside})
+        yield from usage.after(frame)
+        yield Event(DONE, final=True)
 
 
-def encode(body: object) -> bytes:
-    """Compact JSON in UTF-8, characters as they are; a lone surrogate becomes `?`."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+class UsageChunks:
+    """Where the chunks of a stream have usage, as the style says; nowhere unless it was asked for."""
+
+    def __init__(self, composed: Composition) -> None:
+        self._composed = composed
+        self._asked = composed.call.include_usage
+        self._at = composed.style.usage_at
+
+    def beside(self, *, sent: int = 0, first: bool = False, last: bool = False) -> dict[str, Any]:
+        """The member of a chunk that has choices: null in all that do not report, as the reference says."""
+        if not self._asked:
+            return {}
+        composed = self._composed
+        whole = (first and self._at == "start") or (last and self._at == "finish")
+        usage = composed.usage_after(sent) if self._at == "every" else composed.usage if whole else None
+        return {"usage": usage and usage_object(usage)}
+
+    def after(self, frame: Mapping[str, Any]) -> Iterator[Event]:
+        """The chunk of its own, which has no choices."""
+        if self._asked and self._composed.usage is not None and self._at in ("usual", "end", "every"):
+            yield Event({**frame, "choices": [], "usage": usage_object(self._composed.usage)})
 
 
-def words(text: str) -> list[str]:
-    """The words of a text, each with the space before it; together they are the text."""
-    return WORD.findall(text)
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """OpenAI's `usage` of completions; tokens written to the cache are named only where there are any."""
+    written = {"cache_write_tokens": usage.cache_creation_tokens} if usage.cache_creation_tokens else {}
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0, **written},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
 
 
-def _pieces(answer: Answer, text: str, tool_calls: Sequence[ToolCall]) -> list[Piece]:
-    pieces = [Piece("reasoning", word) for word in words(answer.reasoning or "")]
-    if answer.refusal is not None:
-        pieces += [Piece("refusal", word) for word in words(answer.refusal)]
-    elif answer.chunks:
-        pieces += [Piece("text", chunk) for chunk in answer.chunks]
-    elif answer.text is not None or not tool_calls:
-        pieces += [Piece("text", word) for word in words(text if answer.text is None else answer.text)]
-    for place, tool in enumerate(tool_calls):
-        written = tool.arguments_text
-        pieces.append(Piece("tool", tool.name, place))
-        pieces += [
-            Piece("arguments", written[start : start + ARGUMENT_PIECE], place)
-            for start in range(0, len(written), ARGUMENT_PIECE)
-        ]
-    return pieces
+def _frame(composed: Composition, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{composed.number}",
+        "object": kind,
+        "created": composed.created,
+        "model": composed.call.model,
+        "service_tier": "default",
+        "system_fingerprint": "fp_fake",
+    }
 
 
-def _choice(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+def _opens_without_text(composed: Composition) -> bool:
+    return bool(composed.blocks) and all(block.kind == "tool" for block in composed.blocks)
+
+
+def _choice(index: int, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
 
 
-def _positive(body: Mapping[str, Any], name: str) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if type(value) is not int or value < 1:
-        raise InvalidCallError(f"Invalid value for '{name}': expected an integer of at least 1.", name)
-    return value
+def _delta(block: Block, piece: Piece) -> dict[str, Any]:
+    if block.kind != "tool":
+        return {FIELD_OF[block.kind]: piece.text}
+    if not piece.opens:
+        return {"tool_calls": [{"index": block.place, "function": {"arguments": piece.text}}]}
+    return {"tool_calls": [{"index": block.place, **_tool_call(block, "")}]}
 
 
-def _text_of(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, Mapping)]
-        return "".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else ""
+def _message(composed: Composition) -> dict[str, Any]:
+    tools = composed.tools
+    refusal = composed.said("refusal") or None
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": composed.said("text") or (None if tools or refusal else ""),
+        "refusal": refusal,
+        "annotations": [],
+    }
+    reasoning = composed.said("reasoning")
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if tools:
+        message["tool_calls"] = [_tool_call(block, block.text) for block in tools]
+    return message
+
+
+def _tool_call(block: Block, arguments: str) -> dict[str, Any]:
+    return {"id": block.tool.id, "type": "function", "function": {"name": block.tool.name, "arguments": arguments}}

@@ -1,4 +1,4 @@
-"""A provider of language models that needs no network: OpenAI's chat completions, scripted, with every way to fail.
+"""A provider of language models that needs no network: scripted, in every dialect, with every way to fail.
 
     provider = FakeProvider([Answer("Hello there."), RateLimited(retry_after=2)])
     async with client(provider) as http:
@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import provider_hosts
+from .apis import Api
+from .call import Call, InvalidCallError
 from .clock import Clock, SystemClock
+from .composition import Composition
+from .dialects import api_of, call_at
 from .echo import echo
-from .openai_chat import ChatCall, Composition, EventKind, InvalidCallError, encode
+from .framing import JSON, Framing, encode
 from .provider_hosts import Head, Pause, Piece, ReceivedRequest, Step
 from .script import (
     Answer,
@@ -31,7 +35,6 @@ from .script import (
     RefuseConnection,
     RefusedConnectionError,
     Scripted,
-    error_json,
 )
 
 if TYPE_CHECKING:
@@ -39,18 +42,20 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-JSON = "application/json"
-EVENT_STREAM = "text/event-stream; charset=utf-8"
 ECHO = Answer()
+INVALID = "invalid_request_error"
 REFUSED = "the fake provider refuses this connection"
 
 
 class FakeProvider:
-    """An ASGI app that speaks OpenAI chat completions as its script says.
+    """An ASGI app that says what its script says, in the dialect in which it is asked.
 
-    `POST` to any path that ends in `/chat/completions` takes the next of the script; when it is used up, the answer is
-    `default`, by default an echo. `GET` of any path that ends in `/models` lists `models`. Anything else is a 404 in
-    OpenAI's error format. Requests that are no chat completion request are answered 400 and use up nothing.
+    `POST` to any path that ends as those of OpenAI's chat completions, completions, responses and embeddings, of
+    Anthropic's messages and their `count_tokens`, and of Gemini's `generateContent`, `streamGenerateContent` (Server-
+    Sent Events with `?alt=sse`, else a JSON array), `countTokens`, `embedContent` and `batchEmbedContents` takes the
+    next of the script; when it is used up, the answer is `default`, by default an echo. `GET` of any path that ends in
+    `/models` lists `models`. Anything else is a 404. Requests that are not as their dialect wants them, which includes
+    Anthropic's without `anthropic-version`, are answered 400 and use up nothing.
 
     Nothing is random: ids are counted, and the time comes from `clock`, on which all delays wait.
     """
@@ -103,7 +108,7 @@ class FakeProvider:
 
     def connect(self, method: str, path: str) -> None:
         """What happens before a request is read. Raises RefusedConnectionError if the script says so."""
-        if method != "POST" or not path.endswith("/chat/completions"):
+        if method != "POST" or call_at(path) is None:
             return
         with self._script_lock:
             refuses = isinstance(self._script[0] if self._script else self._default, RefuseConnection)
@@ -116,23 +121,25 @@ class FakeProvider:
     def respond(self, request: ReceivedRequest) -> Iterator[Step]:
         """The steps of the answer to `request`. Raises CutConnectionError in the middle if the script says so."""
         number = next(self._numbers)
-        name = (b"x-request-id", b"req_%d" % number)
+        name = (api_of(request).request_id.encode(), b"req_%d" % number)
         for step in self._route(request, number):
             yield Head(step.status, (*step.headers, name), step.whole) if isinstance(step, Head) else step
 
     def _route(self, request: ReceivedRequest, number: int) -> Iterator[Step]:
-        if request.path.endswith("/chat/completions"):
-            return self._complete(request, number) if request.method == "POST" else _wrong_method(request)
+        call = call_at(request.path)
+        if call is not None:
+            return self._ask(call, request, number) if request.method == "POST" else _wrong_method(request, number)
         if request.path.endswith("/models"):
-            return self._list_models() if request.method == "GET" else _wrong_method(request)
+            return self._list_models(request) if request.method == "GET" else _wrong_method(request, number)
         message = f"Invalid URL ({request.method} {request.path})"
-        return _error(ProviderError(404, message, "invalid_request_error"))
+        return _error(api_of(request), ProviderError(404, message, INVALID), number)
 
-    def _complete(self, request: ReceivedRequest, number: int) -> Iterator[Step]:
+    def _ask(self, kind: type[Call], request: ReceivedRequest, number: int) -> Iterator[Step]:
         try:
-            call = ChatCall.from_json(request.json)
+            call = kind.read(request)
         except InvalidCallError as problem:
-            return _error(ProviderError(400, problem.message, "invalid_request_error", param=problem.param))
+            refused = ProviderError(400, problem.message, INVALID, param=problem.param)
+            return _error(kind.api, refused, number)
         scripted = self._next(request)
         request.scripted = scripted
         if isinstance(scripted, Answer):
@@ -145,15 +152,15 @@ class FakeProvider:
                 return self._script.popleft()
         return self._default(request) if callable(self._default) else self._default
 
-    def _compose(self, answer: Answer, call: ChatCall, number: int) -> Composition:
+    def _compose(self, answer: Answer, call: Call, number: int) -> Composition:
         return Composition.of(answer, echo(call), call, number=number, created=int(self._clock.now()))
 
-    def _fail(self, fault: Fault, call: ChatCall, number: int) -> Iterator[Step]:
+    def _fail(self, fault: Fault, call: Call, number: int) -> Iterator[Step]:
         match fault:
             case ProviderError():
-                return _error(fault)
+                return _error(call.api, fault, number)
             case RateLimited():
-                return _error(fault.as_error())
+                return _error(call.api, fault.as_error(), number)
             case Garbage():
                 return _whole(fault.status, fault.content_type, fault.body)
             case CutMidEvent():
@@ -162,17 +169,16 @@ class FakeProvider:
                 return _break_off(fault, self._compose(fault.answer, call, number))
         raise RefusedConnectionError(REFUSED)
 
-    def _list_models(self) -> Iterator[Step]:
-        created = int(self._clock.now())
-        data = [{"id": name, "object": "model", "created": created, "owned_by": "fake"} for name in self._models]
-        return _whole(200, JSON, encode({"object": "list", "data": data}))
+    def _list_models(self, request: ReceivedRequest) -> Iterator[Step]:
+        return _whole(200, JSON, encode(api_of(request).models(self._models, int(self._clock.now()))))
 
 
 @dataclass(frozen=True, slots=True)
 class _Event(Piece):
-    """A piece of a response that knows what it is in the dialect."""
+    """A piece of a response that is one event of its dialect."""
 
-    kind: EventKind = "delta"
+    carries: bool = False
+    """Whether it has something of the answer."""
 
 
 def _whole(status: int, content_type: str, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> Iterator[Step]:
@@ -181,62 +187,74 @@ def _whole(status: int, content_type: str, body: bytes, headers: Iterable[tuple[
     yield Piece(body, final=True)
 
 
-def _error(error: ProviderError) -> Iterator[Step]:
-    return _whole(error.status, JSON, encode(error.as_json()), error.headers)
+def _error(api: Api, error: ProviderError, number: int) -> Iterator[Step]:
+    return _whole(error.status, JSON, encode(api.error(error, f"req_{number}")), error.headers)
 
 
-def _wrong_method(request: ReceivedRequest) -> Iterator[Step]:
+def _wrong_method(request: ReceivedRequest, number: int) -> Iterator[Step]:
     message = f"Not allowed to {request.method} on {request.path} (HINT: Perhaps you meant to use another method?)"
-    return _error(ProviderError(405, message, "invalid_request_error", "method_not_supported"))
+    return _error(api_of(request), ProviderError(405, message, INVALID, "method_not_supported"), number)
 
 
 def _answer(answer: Answer, composed: Composition) -> Iterator[Step]:
     if composed.call.stream:
-        yield from _stream(answer, composed)
+        yield from _stream(answer, composed, composed.call.framing(answer.style))
     else:
         yield Pause(answer.delay_response + answer.delay_first_token)
-        yield from _whole(200, JSON, encode(composed.whole()))
+        yield from _whole(200, JSON, encode(composed.call.whole(composed)))
 
 
-def _stream(answer: Answer, composed: Composition) -> Iterator[Step]:
+def _stream(answer: Answer, composed: Composition, framing: Framing) -> Iterator[Step]:
+    call = composed.call
     yield Pause(answer.delay_response)
-    yield Head(200, ((b"content-type", EVENT_STREAM.encode()), (b"cache-control", b"no-cache")), whole=False)
+    yield Head(200, ((b"content-type", framing.content_type.encode()), (b"cache-control", b"no-cache")), whole=False)
     yield Pause(answer.delay_first_token)
-    begun = False
-    for kind, index, data in composed.events():
-        if kind == "delta" and index == 0:
-            if begun:
+    begun: int | None = None
+    for count, event in enumerate(call.events(composed), 1):
+        if event.piece is not None:
+            if begun is not None and event.piece != begun:
                 yield Pause(answer.delay_between)
-            begun = True
-        yield _Event(data, final=kind == "done", kind=kind)
+            begun = event.piece
+        yield _Event(framing.write(event), final=event.final, carries=event.piece is not None)
+        if answer.style.keep_alive and count % answer.style.keep_alive == 0 and not event.final:
+            yield Piece(framing.keep_alive() if call.keep_alive is None else framing.write(call.keep_alive))
 
 
 def _cut(fault: CutMidEvent, composed: Composition) -> Iterator[Step]:
-    if composed.call.stream:
-        lost = yield from _up_to(fault.after, _stream(fault.answer, composed))
+    call, answer = composed.call, fault.answer
+    if call.stream:
+        lost, _ = yield from _up_to(fault.after, _stream(answer, composed, call.framing(answer.style)))
     else:
-        yield Pause(fault.answer.delay_response + fault.answer.delay_first_token)
+        yield Pause(answer.delay_response + answer.delay_first_token)
         yield Head(200, ((b"content-type", JSON.encode()),), whole=False)
-        lost = encode(composed.whole())
+        lost = encode(call.whole(composed))
     yield Piece(lost[: len(lost) // 2])
     if fault.reset:
         raise CutConnectionError("the fake provider cuts this connection")
 
 
 def _break_off(fault: ErrorEvent, composed: Composition) -> Iterator[Step]:
-    if not composed.call.stream:
-        yield from _error(fault.as_error())
+    call = composed.call
+    if not call.stream:
+        yield from _error(call.api, fault.as_error(), composed.number)
         return
-    yield from _up_to(fault.after, _stream(fault.answer, composed))
-    yield Piece(b"data: " + encode(error_json(fault.message, fault.type, fault.code)) + b"\n\n", final=True)
+    framing = call.framing(fault.answer.style)
+    _, sent = yield from _up_to(fault.after, _stream(fault.answer, composed, framing))
+    for event in call.failure(fault.as_error(), composed, sent):
+        yield Piece(framing.write(event), final=event.final)
 
 
-def _up_to(count: int, steps: Iterator[Step]) -> Generator[Step, None, bytes]:
-    """The steps before the event with content that follows `count` others; returns that event, or the end marker."""
+def _up_to(count: int, steps: Iterator[Step]) -> Generator[Step, None, tuple[bytes, int]]:
+    """The steps before the event that carries something and follows `count` such events.
+
+    Returns that event, or the last one if there are not so many, and the number of all events before it.
+    """
+    sent = 0
     while True:
-        step = next(steps)  # never runs dry: the end marker comes first
+        step = next(steps)  # never runs dry: the final event comes first
         if isinstance(step, _Event):
-            if step.final or (step.kind == "delta" and count == 0):
-                return step.data
-            count -= step.kind == "delta"
+            if step.final or (step.carries and count == 0):
+                return step.data, sent
+            count -= step.carries
+            sent += 1
         yield step

@@ -2,6 +2,8 @@
 
     provider = FakeProvider([Answer("Hello."), RateLimited(retry_after=2), CutMidEvent(after=3)])
 
+Nothing here belongs to one API: whoever asks gets it in the dialect in which it asked. The names are OpenAI's.
+
 A provider that is slow is an `Answer` with a delay; `math.inf` hangs until the client leaves.
 """
 
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+UsageAt: TypeAlias = Literal["usual", "start", "every", "finish", "end"]
 
 
 class RefusedConnectionError(ConnectionRefusedError):
@@ -42,26 +45,45 @@ class Usage:
     """What the provider says a call has cost, in tokens."""
 
     prompt_tokens: int
+    """All tokens of the prompt, those of the cache too."""
     completion_tokens: int
+    """All tokens of the completion, reasoning too."""
     cached_tokens: int = 0
     """How many of the prompt's tokens came from the provider's cache."""
     reasoning_tokens: int = 0
     """How many of the completion's tokens were reasoning."""
+    cache_creation_tokens: int = 0
+    """How many of the prompt's tokens were written to the provider's cache."""
 
-    def as_json(self) -> dict[str, Any]:
-        """OpenAI's `usage` object."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": self.cached_tokens, "audio_tokens": 0},
-            "completion_tokens_details": {
-                "reasoning_tokens": self.reasoning_tokens,
-                "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
-        }
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a stream is written, where providers differ or an API leaves it open."""
+
+    interleave: bool = False
+    """The events of several tool calls alternate; False: one call after the other. Gemini sends each call whole."""
+    keep_alive: int = 0
+    """After every so many events comes one that says nothing: a `ping` of Anthropic, elsewhere a comment, in a JSON
+    array a line end; 0: none. Gemini itself sends no comments, and its Python SDK takes them for data and fails."""
+    usage_at: UsageAt = "usual"
+    """Where usage stands. `usual`: as the API's own provider has it, `end` for OpenAI, `every` for Gemini.
+
+    `start`: in the first event, with the numbers of the end. `every`: in each event, cumulative; with Anthropic after
+    each block. `finish`: in the event that has the finish reason. `end`: in the last event that can carry it, nowhere
+    before. OpenAI's Responses always have it in the last event and Anthropic's messages the output tokens in
+    `message_delta`, because their clients need it there. Chat completions and completions have it only if asked for.
+    """
+    reasoning_text: bool = False
+    """OpenAI's Responses have the reasoning itself, as servers of open models send it; False: a summary of it."""
+    crlf: bool | None = None
+    """Whether lines end in CR LF; None: as the API's own provider ends them, which is LF for all but Gemini."""
+    bom: bool = False
+    """Whether the stream begins with a byte order mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +95,22 @@ class Answer:
     tool_calls: Sequence[ToolCall] = ()
     """Given only to requests that offer `tools`; others get the text."""
     reasoning: str | None = None
-    """Sent as `reasoning_content`, the field that OpenAI-compatible providers use for it."""
+    """The model's thoughts. In chat completions `reasoning_content`, as OpenAI-compatible providers have it."""
     refusal: str | None = None
-    """The model's own refusal, in place of text."""
+    """The model's own refusal, in place of text. Where an API has no place for it: text, and a reason for the end."""
     finish_reason: FinishReason | None = None
     """None: `tool_calls` where tools are called, otherwise `stop`. An answer cut by a limit always ends in `length`."""
+    stop_sequence: str | None = None
+    """Which of the caller's stop sequences ended the answer; only Anthropic tells."""
     usage: Usage | Literal["counted", "none"] = "counted"
-    """`counted`: one token for each word, tool name and piece of arguments; `none`: this provider reports no usage."""
+    """`counted`: one token for each word, tool name and piece of arguments; `none`: this provider reports no usage.
+
+    Anthropic's messages cannot do without and report zeros.
+    """
+    cached_tokens: int = 0
+    """Of a counted prompt, how many tokens came from the cache, as far as it is long enough."""
+    cache_creation_tokens: int = 0
+    """Of a counted prompt, how many of the other tokens were written to the cache."""
     chunks: Sequence[str] = ()
     """The text in the pieces in which a stream sends it, one token each; overrides `text`. Empty: word by word."""
     delay_response: float = 0.0
@@ -88,22 +119,22 @@ class Answer:
     """Seconds before the first event of a stream, after its headers were sent; before a whole response."""
     delay_between: float = 0.0
     """Seconds before each further piece of a stream."""
+    style: Style = Style()
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderError:
-    """An answer with an error status and OpenAI's error object."""
+    """An answer with an error status and the API's error object."""
 
     status: int = 500
     message: str = "The server had an error while processing your request."
     type: str = "server_error"
+    """Another API's own name, such as Anthropic's `overloaded_error` or Gemini's `UNAVAILABLE`, is kept there; else
+    the status says what it is called there, 529 for example `overloaded_error`."""
     code: str | None = None
+    """Only OpenAI's errors have it, as `param`."""
     param: str | None = None
     headers: Sequence[tuple[str, str]] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """OpenAI's error body."""
-        return error_json(self.message, self.type, self.code, self.param)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +176,10 @@ class CutMidEvent:
 
 @dataclass(frozen=True, slots=True)
 class ErrorEvent:
-    """A stream that began well and ends with an error event, without `[DONE]`; status 500 for a whole answer."""
+    """A stream that began well and ends with an error event, without `[DONE]`; status 500 for a whole answer.
+
+    OpenAI's Responses send `error` and then `response.failed`.
+    """
 
     after: int = 1
     """How many events with content are sent before the error."""
@@ -170,8 +204,3 @@ class RefuseConnection:
 
 Fault: TypeAlias = ProviderError | RateLimited | Garbage | CutMidEvent | ErrorEvent | RefuseConnection
 Scripted: TypeAlias = Answer | Fault
-
-
-def error_json(message: str, kind: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """OpenAI's error body."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

@@ -16,11 +16,19 @@ class FunctionCall(msgspec.Struct):
     name: str | None = None
 
 
+class CustomCall(msgspec.Struct):
+    """A call of a custom tool, whose input is free text, or a piece of the call."""
+
+    input: str | None = None
+    name: str | None = None
+
+
 class ToolCallDelta(msgspec.Struct):
     """A tool call, or a piece of one."""
 
     index: int = 0
     function: FunctionCall | None = None
+    custom: CustomCall | None = None
     id: str | None = None
 
 
@@ -77,23 +85,14 @@ class AnswerChoice(msgspec.Struct):
 
     message: AnswerMessage | None = None
     index: int | None = None
-
-
-class TokenCounts(msgspec.Struct):
-    """What an answer says it used."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: dict[str, Any] | None = None
-    completion_tokens_details: dict[str, Any] | None = None
+    finish_reason: str | None = None
 
 
 class Answer(msgspec.Struct):
     """A whole answer."""
 
     choices: list[AnswerChoice] | None = None
-    usage: TokenCounts | None = None
+    usage: dict[str, Any] | None = None
     error: msgspec.Raw = ABSENT
     model: str | None = None
     id: str | None = None

@@ -13,49 +13,28 @@ be JSON and is not, or names a member twice, is refused: two readers could find 
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import field_validator
 
 from ...exchange import Exchange
-from ...forms import is_coded
-from ...headers import Headers, InvalidHeader, header_name, header_value
-from ...llm.view import Uncovered, is_json
+from ...headers import header_name
+from ...llm.view import is_json
 from ...plugin import Field, Plugin, PluginConfig, Stage
-
-SUFFIXES = (
-    "/completions",
-    "/embeddings",
-    "/images/generations",
-    "/audio/speech",
-    "/fine_tuning/jobs",
-    "/moderations",
-    "/image-synthesis",
-    "/video-synthesis",
-    "/rerank",
-    "/messages",
-    "/responses",
-)
+from .model_field import SUFFIXES, MemberPath, ModelField, OptionalHeader, path_ends, publish
 
 
 class ModelMapperConfig(PluginConfig):
     """Which name stands for which."""
 
-    model_key: str = Field("model", description="Member of the body that names the model; `a.b`: `b` inside of `a`.")
+    model_key: MemberPath = Field(
+        "model", description="Member of the body that names the model; `a.b`: `b` inside of `a`."
+    )
     model_mapping: dict[str, str] = Field(
         {}, description="Model by model asked for: exact, `prefix*` or `*`. An empty model keeps what was asked for."
     )
     enable_on_path_suffix: tuple[str, ...] = Field(SUFFIXES, description="Ends of the paths it works on; `*`: all.")
-    model_to_header: str = Field(
+    model_to_header: OptionalHeader = Field(
         "x-higress-llm-model-final", description="Request header that receives the final model; empty: none."
     )
-
-    @field_validator("model_key")
-    @classmethod
-    def _no_empty_member(cls, value: str) -> str:
-        if not all(value.split(".")):
-            raise ValueError("should be the name of a member, such as `model` or `request.model`")
-        return value
 
     @field_validator("model_mapping")
     @classmethod
@@ -63,13 +42,6 @@ class ModelMapperConfig(PluginConfig):
         for name in value:
             if "*" in name[:-1]:
                 raise ValueError(f"{name!r} has a `*` that is not its end: only `prefix*` and `*` are patterns")
-        return value
-
-    @field_validator("model_to_header")
-    @classmethod
-    def _is_a_header(cls, value: str) -> str:
-        if value:
-            Headers([]).add(value, "")
         return value
 
 
@@ -80,12 +52,12 @@ class ModelMapper(Plugin[ModelMapperConfig]):
 
     def compile(self) -> None:
         config = self.config
-        *self._path, self._key = config.model_key.split(".")
+        self._field = ModelField(config.model_key)
         mapping = config.model_mapping
         self._exact = {name: target for name, target in mapping.items() if not name.endswith("*")}
         self._prefixes = {name[:-1]: target for name, target in mapping.items() if name.endswith("*")}
         self._lengths = sorted({len(prefix) for prefix in self._prefixes}, reverse=True)
-        self._suffixes = tuple("" if suffix == "*" else suffix for suffix in config.enable_on_path_suffix)
+        self._suffixes = path_ends(config.enable_on_path_suffix)
         self._header = header_name(config.model_to_header) if config.model_to_header else b""
 
     def wants_body(self, exchange: Exchange) -> bool:
@@ -94,21 +66,16 @@ class ModelMapper(Plugin[ModelMapperConfig]):
 
     def on_request_body(self, exchange: Exchange) -> None:
         request = exchange.request
-        if not request.body:
+        body = self._field.body_of(request)
+        if body is None:
             return
-        if is_coded(request.headers.get_bytes(b"content-encoding")):
-            raise Uncovered("the request body has a content coding")
-        body = request.json
-        if type(body) is not dict:
-            return
-        asked = self._holder(body).get(self._key)
-        model = asked if isinstance(asked, str) else ""
+        model = self._field.read(body)
         target = self._target(model)
         if target and target != model:
-            self._holder(request.edit(), make=True)[self._key] = target
+            self._field.write(request, target)
             exchange.decide(self, "changed", f"model: {target}")
         if self._header:
-            self._publish(exchange, target or model)
+            publish(exchange, self, self._header, target or model)
 
     def _target(self, model: str) -> str:
         """Return what stands for `model`; empty: itself."""
@@ -120,25 +87,3 @@ class ModelMapper(Plugin[ModelMapperConfig]):
             if target is not None:
                 return target
         return ""
-
-    def _holder(self, body: dict[str, Any], *, make: bool = False) -> dict[str, Any]:
-        """Return the object that has the model as a member; an empty one where there is none, put there with `make`."""
-        holder = body
-        for name in self._path:
-            inner = holder.get(name)
-            if not isinstance(inner, dict):
-                inner = {}
-                if make:
-                    holder[name] = inner
-            holder = inner
-        return holder
-
-    def _publish(self, exchange: Exchange, model: str) -> None:
-        headers = exchange.request.headers
-        try:
-            if model:
-                headers.set_trusted(self._header, header_value(model.encode("utf-8", "surrogateescape")))
-                return
-        except InvalidHeader:
-            exchange.decide(self, "skipped", f"the model is no value for header {self.config.model_to_header}")
-        headers.remove_all((self._header,))  # what a caller put there is not ours

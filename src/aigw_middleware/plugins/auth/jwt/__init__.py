@@ -159,6 +159,7 @@ class JwtAuth(Plugin[JwtAuthConfig]):
             if match.lacks_scope:
                 refusal = self._lacks_scope
             elif self._policy.admit(exchange, match.consumer):
+                exchange.claims = match.claims
                 if match.fields is not None:
                     match.fields.write(exchange.request.headers)
                 if not match.keep_token:

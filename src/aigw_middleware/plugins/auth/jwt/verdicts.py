@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from ....consumers import Consumer
 from .rules import Fields, Rule, fields_of
@@ -21,10 +23,11 @@ MAX_SECONDS: Final = 300.0
 class Match:
     """A consumer that a verified token stands for, and what follows from the token."""
 
-    __slots__ = ("consumer", "fields", "keep_token", "lacks_scope", "places")
+    __slots__ = ("claims", "consumer", "fields", "keep_token", "lacks_scope", "places")
 
     def __init__(self, rule: Rule, claims: Claims) -> None:
         self.consumer: Consumer = rule.consumer
+        self.claims: Mapping[str, Any] = MappingProxyType(claims.values)
         self.places = rule.places
         self.keep_token = rule.keep_token
         self.lacks_scope = not rule.scopes <= claims.scopes
