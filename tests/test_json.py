@@ -51,6 +51,10 @@ def has_duplicates(text: str) -> bool:
 @example('{"a":1,"a":1}')
 @example('{"a":1,"\\u0061":1}')
 @example('{"a":":","a":1}')
+@example('{"a":1,"a":2,"b":"\\u003a"}')
+@example('{"a":1,"a":2,"b":"\\u003A:"}')
+@example('{"a:":1,"a:":2,"b":"x"}')
+@example('{"a\\\\":1,"b":1,"b":2}')
 def test_names_that_occur_twice_are_refused_and_nothing_else(text: str) -> None:
     if has_duplicates(text):
         with pytest.raises(InvalidJSON, match="twice"):

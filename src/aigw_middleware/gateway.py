@@ -65,7 +65,7 @@ class Core:
         """Why the last reload was refused; None when the file and the snapshot agree."""
         self._put_in_force(self._build(None))
         self._next_look = 0.0
-        _live.add(self)
+        live.add(self)
 
     def want(self, direction: Direction, plugins: Sequence[Plugin[Any]] = ()) -> None:
         """Serve another direction, or more plug-ins, with the same snapshot and stores. Raises ConfigError."""
@@ -185,12 +185,13 @@ class Core:
             finish(runtime.close(), "close")
 
 
-_live: weakref.WeakSet[Core] = weakref.WeakSet()
+live: weakref.WeakSet[Core] = weakref.WeakSet()
+"""The cores of this process, for what reports on all of them."""
 
 
 @atexit.register
 def _close_all() -> None:
-    for core in list(_live):
+    for core in list(live):
         try:
             core.close()
         except Exception as error:

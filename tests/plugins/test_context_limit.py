@@ -393,7 +393,7 @@ def test_sizes_never_promise_too_much(dialect: str, made: Any, edited: bool, dat
         call.request.edit()
     assert not call.uncovered
     bound = context_limit._at_most(call, call.model, list(call.attachments()))
-    assert bound >= asyncio.run(call.prompt_tokens(BlockingOffload()))
+    assert bound >= asyncio.run(context_limit._count(call, BlockingOffload()))
 
 
 RARE = "".join(map(chr, range(0xE000, 0xE100)))  # for private use: each byte is a token

@@ -232,6 +232,24 @@ def test_content_only_where_it_is_asked_for(recorded: Recorded, stream: bool) ->
     ]
 
 
+def test_a_message_of_anthropic(recorded: Recorded) -> None:
+    messages = [
+        {"role": "user", "content": "Hello?"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"a": "b"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "found"}]},
+    ]
+    chat = Chat(traced(opentelemetry_content=True), answers=[Answer("Hi.", usage=USAGE)])
+    body = {"model": "m", "max_tokens": 9, "system": "Be brief.", "messages": messages}
+    assert chat.ask(body, path="/v1/messages", headers=[("anthropic-version", "2023-06-01")]).status == 200
+    found = recorded.attributes
+    assert (found["gen_ai.provider.name"], found["gen_ai.operation.name"]) == ("anthropic", "chat")
+    assert json.loads(found["gen_ai.system_instructions"]) == [{"type": "text", "content": "Be brief."}]
+    asked = json.loads(found["gen_ai.input.messages"])
+    assert asked[0] == {"role": "user", "parts": [{"type": "text", "content": "Hello?"}]}
+    assert asked[-1]["parts"] == [{"type": "tool_call_response", "response": "found"}]
+    assert found["gen_ai.usage.input_tokens"] == 9  # with what was cached
+
+
 def test_content_is_cut(recorded: Recorded) -> None:
     messages = [{"role": "user", "content": text * 30} for text in "ab"]
     chat = Chat(traced(opentelemetry_content=True, value_length_limit=20), answers=[Answer("c" * 30)])

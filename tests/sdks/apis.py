@@ -1,7 +1,6 @@
 """How each API of the official SDKs is asked, and what its answer says, in words common to all."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,7 +21,7 @@ class Told:
 
     text: str = ""
     reasoning: str = ""
-    tools: tuple[tuple[str, Any], ...] = ()
+    tools: tuple[Any, ...] = ()
     """Names and parsed arguments."""
     finish: str = ""
     usage: Any = None
@@ -30,7 +29,7 @@ class Told:
 
 
 class Api:
-    """One method of an SDK. `dump` has everything it said, as the SDK reads it, in the order in which it said it."""
+    """One method of an SDK."""
 
     name: ClassVar[str]
     maker: ClassVar[str] = "openai"
@@ -39,9 +38,11 @@ class Api:
     finish: ClassVar[str]
     """Why an answer that calls tools, or has nothing else to say, ends."""
     forms: ClassVar[tuple[str, ...]] = FORMS
+    kinds: ClassVar[tuple[str, ...]] = ("content", "reasoning", "tool_arguments")
+    """Texts that its answers have."""
 
     def asked(self, model: str = ASKED_MODEL, **members: Any) -> dict[str, Any]:
-        """The arguments of a question."""
+        """The arguments of a question; None: left out."""
         raise NotImplementedError
 
     def method(self, sdk: Any) -> Any:
@@ -70,24 +71,24 @@ class Api:
         """The numbers that the API tells."""
         return usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens
 
-    async def ask(self, sdk: Any, form: str, **members: Any) -> tuple[Told, list[Any]]:
-        """Ask in one of FORMS. Returns what was told, and the same as the SDK's objects in JSON."""
-        asked = self.asked(**members)
+    async def ask(
+        self, sdk: Any, form: str, *, seen: list[Any] | None = None, **members: Any
+    ) -> tuple[Told, list[Any]]:
+        """Ask in one of FORMS. Returns what was told, and the SDK's objects that told it.
+
+        `seen` receives the events of a stream as they come, also of one that ends in an exception.
+        """
+        asked = {name: value for name, value in self.asked(**members).items() if value is not None}
         if form == "whole":
             answer = await settled(self.method(sdk).create(**asked))
-            return self.of_whole(answer), dumped([answer])
+            return self.of_whole(answer), [answer]
         if form == "stream":
-            events = await listed(await settled(self.method(sdk).create(stream=True, **asked)))
-            return self.of_stream(events), dumped(events)
+            events = await listed(await settled(self.method(sdk).create(stream=True, **asked)), seen)
+            return self.of_stream(events), events
         async with entered(self.method(sdk).stream(**asked)) as stream:
-            events = await listed(stream)
+            events = await listed(stream, seen)
             answer = await settled(self.final(stream))
-        return self.of_whole(answer), dumped([*events, answer])
-
-
-def dumped(objects: Iterable[Any]) -> list[Any]:
-    """The JSON of an SDK's objects, fields that were not set left out."""
-    return [one.model_dump(mode="json", warnings=False) for one in objects]
+        return self.of_whole(answer), [*events, answer]
 
 
 class Chat(Api):
@@ -110,7 +111,7 @@ class Chat(Api):
     def of_whole(self, answer: Any) -> Told:
         (choice,) = answer.choices
         message = choice.message
-        tools = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or ()]
+        tools = [(call.function.name, parsed(call.function.arguments)) for call in message.tool_calls or ()]
         reasoning = getattr(message, "reasoning_content", None) or ""
         return Told(message.content or "", reasoning, tuple(tools), choice.finish_reason, of_chat(answer.usage))
 
@@ -134,7 +135,7 @@ class Chat(Api):
 class Completions(Api):
     """OpenAI's legacy completions. The SDK's types do not know the null of a stream's `finish_reason`."""
 
-    name, finish, strict, forms = "completions", "stop", False, ("whole", "stream")
+    name, finish, strict, forms, kinds = "completions", "stop", False, ("whole", "stream"), ("content",)
 
     def asked(self, model: str = ASKED_MODEL, **members: Any) -> dict[str, Any]:
         return {"model": model, "prompt": QUESTION, **members}
@@ -201,7 +202,7 @@ class Responses(Api):
         reasoning = ""
         for item in answer.output:
             if item.type == "function_call":
-                tools.append((item.name, json.loads(item.arguments)))
+                tools.append((item.name, parsed(item.arguments)))
             elif item.type == "reasoning":
                 reasoning += "".join(part.text for part in (*(item.content or ()), *item.summary))
         finish = answer.status
@@ -288,7 +289,15 @@ SPEAKING = pytest.mark.parametrize("api", [api for api in APIS if "stream" in ap
 
 def told_tools(tools: dict[int, list[str]]) -> tuple[tuple[str, Any], ...]:
     """Names and parsed arguments of what a stream told in pieces."""
-    return tuple((name, json.loads(arguments)) for _, (name, arguments) in sorted(tools.items()))
+    return tuple((name, parsed(arguments)) for _, (name, arguments) in sorted(tools.items()))
+
+
+def parsed(arguments: str) -> Any:
+    """The arguments of a call; their text where a plug-in stopped them in the middle."""
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
 
 
 def of_chat(usage: Any) -> Any:

@@ -124,7 +124,12 @@ class Setting:
         return client(transport=transport, **options)
 
     def sdk(self, maker: str, *, strict: bool = False, **options: Any) -> Any:
-        """The client of `openai` or `anthropic`; `strict`: what comes is held to the SDK's own types."""
+        """The client of `openai` or `anthropic`; `strict`: what comes is held to the SDK's own types.
+
+        `http`: the HTTP client itself.
+        """
+        if maker == "http":
+            return self.http()
         classes: dict[tuple[str, bool], Any] = {
             ("openai", True): openai.AsyncOpenAI,
             ("openai", False): openai.OpenAI,
@@ -168,9 +173,16 @@ async def settled(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-async def listed(stream: Any) -> list[Any]:
-    """Everything that a stream of either kind says."""
-    return [item async for item in stream] if hasattr(stream, "__aiter__") else list(stream)
+async def listed(stream: Any, seen: list[Any] | None = None) -> list[Any]:
+    """Everything that a stream of either kind says; put into `seen` as it comes."""
+    found = [] if seen is None else seen
+    if hasattr(stream, "__aiter__"):
+        async for item in stream:
+            found.append(item)  # what came before an exception is kept
+    else:
+        for item in stream:
+            found.append(item)
+    return found
 
 
 @asynccontextmanager

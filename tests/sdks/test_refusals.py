@@ -70,8 +70,9 @@ EXACTLY = {
 
 def assert_raised(error: Any, api: Api, status: int, code: str, message: str) -> None:
     """Hold an SDK's exception to what was refused."""
-    expected, kind = (OPENAI if api.maker == "openai" else ANTHROPIC)[status]
-    assert isinstance(error, expected)
+    table: dict[int, tuple[Any, str]] = {**(OPENAI if api.maker == "openai" else ANTHROPIC)}
+    expected, kind = table[status]
+    assert issubclass(type(error), expected)
     assert error.status_code == status
     assert message in error.message
     if api.maker == "openai":
@@ -81,7 +82,7 @@ def assert_raised(error: Any, api: Api, status: int, code: str, message: str) ->
         assert message in error.body["message"]
     else:
         specific = getattr(anthropic, EXACTLY.get(status, ""), None) or expected
-        assert isinstance(error, specific)
+        assert issubclass(type(error), specific)
         assert error.body["type"] == "error"
         assert error.body["error"]["type"] == kind
         assert message in error.body["error"]["message"]

@@ -1,4 +1,4 @@
-"""The command line: `aigw check`, `explain`, `plugins`, `init`, `demo`.
+"""The command line: `aigw check`, `explain`, `plugins`, `init`, `tokens`, `demo`.
 
 Exit codes: 0 fine, 1 problems in the configuration, 2 wrong usage or a file that is not there. Every sub-command takes
 `--json`, which prints one JSON document to standard output, unless the arguments themselves are wrong. A sub-command is

@@ -222,8 +222,11 @@ class StreamFlow:
 
     def _event(self, event: Event) -> None:
         delta = self._account(event)
-        if self._drop_usage and delta is not None and delta.usage_only:
-            return
+        if self._drop_usage and delta is not None and delta.usage is not None:
+            if delta.usage_only:
+                return
+            assert self._stream is not None
+            event = self._stream.without_usage(event)
         if not self._event_hooks:
             self._texts(event, delta)
             return

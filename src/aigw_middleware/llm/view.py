@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import json as strict_json
 from ..forms import Uncovered as Uncovered
 from ..forms import form_of
 from ..json import InvalidJSON
@@ -126,15 +127,26 @@ class LlmCall:
         """
         from .tokens import count_prompt
 
-        slots = list(self.texts())
-        return await count_prompt(
-            self.model,
-            [(slot.role, slot.kind, slot.text) for slot in slots],
-            [(found.source, found.detail) for found in self.attachments() if found.kind == "image"],
-            messages=len({slot.index for slot in slots if slot.kind in SAID}),
-            tools=len({slot.part for slot in slots if slot.kind == "tool_definition"}),
-            offload=offload,
-        )
+        texts, images, messages, tools = self._counted()
+        return await count_prompt(self.model, texts, images, messages=messages, tools=tools, offload=offload)
+
+    def prompt_bound(self) -> int:
+        """Return a number of tokens that `prompt_tokens` cannot exceed, told from sizes alone. Raises Uncovered."""
+        from .tokens import counter_for, overhead
+
+        texts, images, messages, tools = self._counted()
+        bound = counter_for(self.model).upper_bound
+        around = overhead(self.model, texts, images, messages=messages, tools=tools)
+        return around + sum(bound(text) for _, _, text in texts)
+
+    def _counted(self) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]], int, int]:
+        """Return what is counted: texts with role and kind, images with detail, how many messages and tools."""
+        slots = [slot for slot in self.texts() if slot.kind != "tool_definition"]
+        definitions = self.dialect.definitions(self.body)  # the model gets the whole of them, names and all
+        texts = [(slot.role, slot.kind, slot.text) for slot in slots]
+        texts += [("", "tool_definition", strict_json.encode(definition).decode()) for definition in definitions]
+        images = [(found.source, found.detail) for found in self.attachments() if found.kind == "image"]
+        return texts, images, len({slot.index for slot in slots if slot.kind in SAID}), len(definitions)
 
     def said(self, response: Response) -> Delta:
         """Return what a whole answer carries, as it stands now. Raises InvalidJSON."""

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from typing import Any, Final, TypeAlias
 
 from ..errors import ConfigError
-from ..gateway import Core, _live
+from ..gateway import Core, live
 from ..plugins.ai.statistics.counters import Counters, merged
 
 __all__ = ["MetricsApp", "MetricsWsgiApp", "collector", "metrics_app", "metrics_view", "metrics_wsgi_app"]
@@ -83,7 +83,7 @@ class GatewayCollector:
         """Yield the metric families of prometheus_client."""
         from .families import families
 
-        cores = self._cores or tuple(_live)
+        cores = self._cores or tuple(live)
         found = (getattr(plugin, "counters", None) for core in cores for plugin in core.snapshot.plugins)
         decisions: Counter[tuple[str, str]] = Counter()
         for core in cores:

@@ -12,7 +12,7 @@ from ..frame import Frame
 from ..framing import SSE, Framing
 from ..sse import Event
 from ..usage import Usage
-from .walking import read_path, write_path
+from .walking import dicts, read_path, write_path
 
 if TYPE_CHECKING:
     from ...exchange import Request
@@ -172,6 +172,10 @@ class DialectStream:
         """Return the event with its texts, told in pieces or told again, replaced; everything else as it was."""
         return event.raw
 
+    def without_usage(self, event: Event) -> Event:
+        """Return an event that says more than its usage without it: the caller did not ask for any."""
+        return event
+
     def text_event(self, template: Event, piece: Piece) -> bytes:
         """Return an event that carries one text, with ids and model of `template`."""
         return b""
@@ -261,6 +265,10 @@ class Dialect:
     def texts(self, body: Any) -> Iterator[Slot]:
         """Yield every text of a request."""
         yield from ()
+
+    def definitions(self, body: Any) -> list[dict[str, Any]]:
+        """Return the definitions of the tools that a request offers."""
+        return [*dicts(body.get("tools")), *dicts(body.get("functions"))] if isinstance(body, dict) else []
 
     def attachments(self, body: Any) -> Iterator[Attachment]:
         """Yield what a request carries or points to that is no text."""

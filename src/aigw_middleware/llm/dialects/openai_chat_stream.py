@@ -103,6 +103,11 @@ class OpenAIChatStream(DialectStream):
                     choice["logprobs"] = None  # they describe the tokens that were replaced
         return self.encode(body, event)
 
+    def without_usage(self, event: Event) -> Event:
+        body = strict_json.decode(event.data or b"")
+        del body["usage"]
+        return self.framing.event(self.encode(body, event))
+
     def text_event(self, template: Event, piece: Piece) -> bytes:
         body = template_of(template)
         delta: dict[str, Any] = {}

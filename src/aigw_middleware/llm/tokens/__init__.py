@@ -6,7 +6,7 @@ from .counter import TokenCounter, counter_for
 from .families import Family, family_of
 from .images import image_tokens
 from .ladder import Availability, Source, availability, forget
-from .overheads import count_prompt, prompt_tokens
+from .overheads import count_prompt, overhead, prompt_tokens
 
 __all__ = [
     "Availability",
@@ -19,5 +19,6 @@ __all__ = [
     "family_of",
     "forget",
     "image_tokens",
+    "overhead",
     "prompt_tokens",
 ]

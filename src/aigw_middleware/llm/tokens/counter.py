@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from .families import Family, family_of
-from .ladder import Ladder, Source, ladder_of
+from .ladder import GIVE_WAY_SECONDS, WAY_SECONDS, Ladder, Source, ladder_of
 
 if TYPE_CHECKING:
     from ...ports import Offload
@@ -129,7 +129,14 @@ class TokenCounter:
         return sum(await self.count_all(texts, offload)) <= limit
 
     def _count_each(self, texts: Sequence[str]) -> list[int]:
-        return [self._scaled(self._ladder.count(text)) for text in texts]
+        counts = []
+        begun = time.perf_counter()
+        for text in texts:
+            counts.append(self._scaled(self._ladder.count(text)))
+            if time.perf_counter() - begun > GIVE_WAY_SECONDS:  # many short texts hold the interpreter's lock, too
+                time.sleep(WAY_SECONDS)
+                begun = time.perf_counter()
+        return counts
 
     def _scaled(self, count: int) -> int:
         return count if self._percent == 100 else -(-count * self._percent // 100)

@@ -104,7 +104,10 @@ _PREFIXES: Final = {
     "deepseek": Family("DeepSeek", "o200k_base", 105),
     **dict.fromkeys(("llama", "meta-llama"), _LLAMA),
     **dict.fromkeys(("llama2", "llama-2", "codellama"), _LLAMA_2),
-    **dict.fromkeys(("mistral", "mixtral", "ministral", "codestral", "magistral", "devstral", "pixtral"), _MISTRAL),
+    **dict.fromkeys(
+        ("mistral", "mixtral", "ministral", "codestral", "magistral", "devstral", "pixtral", "voxtral"), _MISTRAL
+    ),
+    **dict.fromkeys(("open-mistral", "open-mixtral", "open-codestral"), _MISTRAL),
     **dict.fromkeys(("glm", "chatglm"), _GLM),
     **dict.fromkeys(("kimi", "moonshot"), _KIMI),
     "grok": Family("Grok", "o200k_base", 105),

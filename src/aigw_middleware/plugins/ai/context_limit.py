@@ -33,8 +33,8 @@ from pydantic import field_validator
 from ... import json as strict_json
 from ...exchange import Exchange, Refusal
 from ...llm.dialects import Attachment
-from ...llm.tokens import counter_for
-from ...llm.tokens.overheads import OVERHEADS, overhead
+from ...llm.tokens import counter_for, image_tokens
+from ...llm.tokens.overheads import OVERHEADS
 from ...llm.turns import cuts, shortened
 from ...llm.view import LlmCall
 from ...llm.windows import limits
@@ -104,6 +104,7 @@ class AiContextLimit(Plugin[AiContextLimitConfig]):
 
     name, stage, priority = "ai-context-limit", Stage.DEFAULT, 1000
     needs = Needs.LLM
+    counts_tokens = True
 
     def compile(self) -> None:
         config = self.config
@@ -225,20 +226,14 @@ async def _count(call: LlmCall, offload: Offload) -> int:
 
 
 def _at_most(call: LlmCall, model: str, attachments: Iterable[Attachment]) -> int:
-    """Return what the tokens of a call cannot exceed, told from sizes: texts by their bytes, images by the largest."""
+    """Return what `_count` cannot exceed, told from sizes: texts by their bytes, images by the largest."""
     counter = counter_for(model)
-    images = [("", found.detail) for found in attachments if found.kind == "image"]
+    images = sum(image_tokens(model, None, found.detail) for found in attachments if found.kind == "image")
     if call.request.edited:  # encoding it only to see how long it has become would cost more than looking at its texts
-        slots = list(call.texts())
-        texts = [(slot.role, slot.kind, slot.text) for slot in slots]
-        definitions = sum(slot.kind == "tool_definition" for slot in slots)
-        return sum(counter.upper_bound(slot.text) for slot in slots) + overhead(model, texts, images, tools=definitions)
-    # What JSON writes around a message, a name or a tool has more bytes than they have tokens around them; only texts
-    # in a list have no more than quotes and a comma.
-    body, around = call.request.body, OVERHEADS[model]
-    return (
-        -(-len(body) * counter.family.percent // 100)
-        + body.count(b",") * around.message
-        + around.tools
-        + overhead(model, (), images)
-    )
+        return call.prompt_bound()
+    # What JSON writes around a text, a name or a tool has more bytes than they have tokens around them; a message may
+    # be a text in a list, with quotes and a comma.
+    around = OVERHEADS[model]
+    messages = call.body.get(call.dialect.conversation)
+    of_messages = around.message * len(messages) if isinstance(messages, list) else 0
+    return -(-len(call.request.body) * counter.family.percent // 100) + of_messages + around.tools + images

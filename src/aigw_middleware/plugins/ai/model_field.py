@@ -62,7 +62,7 @@ class ModelField:
 
     def body_of(self, request: Request) -> dict[str, Any] | None:
         """Return the body if it is a JSON object, None if it is other JSON or empty. Raises InvalidJSON and Uncovered."""
-        body = request.json if request.body else None
+        body = request.json if request.received_body else None
         return body if type(body) is dict else None
 
     def read(self, body: dict[str, Any]) -> str:

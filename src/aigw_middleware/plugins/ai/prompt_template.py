@@ -126,7 +126,7 @@ class AiPromptTemplate(Plugin[AiPromptTemplateConfig]):
 
     def on_request_body(self, exchange: Exchange) -> Refusal | None:
         request = exchange.request
-        body = request.json if request.body else None
+        body = request.json if request.received_body else None
         if not isinstance(body, dict) or "template" not in body or "properties" not in body:
             return None
         name, properties = body["template"], body["properties"]

@@ -87,7 +87,7 @@ class AiStatistics(Plugin[AiStatisticsConfig]):
         self.counters = Counters(_mirror())
 
     def setup(self, runtime: Runtime) -> None:
-        counters = runtime.state_of_host(f"{self.name} {self.context.entry}", lambda: self.counters)
+        counters = runtime.state(self, "counters", lambda: self.counters)
         if counters is not self.counters:  # those of the configuration before this one
             counters.absorb(self.counters)
             self.counters = counters
