@@ -92,6 +92,8 @@ class Setting:
         self.probe = Probe()
         self.place = place
         self.is_async = place in ("asgi", "outgoing-async", "direct")
+        self.direct = "direct" if self.is_async else "direct-sync"
+        """The place of the same kind with nothing before the provider."""
         self._own = [*own, self.probe]
         self._config = {"outgoing" if place in OUTGOING else "plugins": list(plugins), **top}
 

@@ -1,14 +1,16 @@
 """The official SDKs get through all plug-ins what the provider sent: outgoing and inbound, sync and async."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
 
 from aigw_middleware.testing.script import Answer, Style, ToolCall, Usage, UsageAt
 
-from .apis import APIS, EVERY_API, SPEAKING, Api, Told
+from .apis import APIS, EVERY_API, SPEAKING, Api
 from .setting import ASKED_MODEL, EVERY_PLACE, EVERYTHING, KIND, MODEL, Setting, logged
+from .told import Told
 
 TEXT = "It is warm:\n21 °C 😀."
 USAGE = Usage(40, 17, cached_tokens=8, reasoning_tokens=5, cache_creation_tokens=3)
@@ -43,21 +45,28 @@ async def in_each_form(sdk: Any, api: Api, **members: Any) -> list[tuple[Told, l
     return [await api.ask(sdk, form, **members, **(with_usage(api) if form != "whole" else {})) for form in api.forms]
 
 
+async def in_each_style(sdk: Any, api: Api, **members: Any) -> list[list[tuple[Told, list[Any]]]]:
+    """The same question in each form, answered in each style."""
+    return [await in_each_form(sdk, api, **members) for _ in STYLES]
+
+
+@cache
+def untouched(place: str, name: str) -> list[list[tuple[Told, list[Any]]]]:
+    """What the SDK makes of the same answers with nothing before the provider."""
+    api = next(api for api in APIS if api.name == name)
+    direct = Setting(place, answers=[answer for style in STYLES.values() for answer in script(api, style)])
+    told_back = {"instructions": KIND} if name == "responses" else {}  # by the API, as the plug-ins made it
+    return direct.talk(api.maker, lambda sdk: in_each_style(sdk, api, model=MODEL, **told_back), strict=api.strict)
+
+
 @EVERY_PLACE
 @EVERY_API
 def test_an_answer_is_what_the_provider_sent(place: str, api: Api) -> None:
     """Every object that the SDK makes of it is the one that it makes without the plug-ins, in every style."""
     answers = [answer for style in STYLES.values() for answer in script(api, style)]
     setting = Setting(place, EVERYTHING, answers=answers)
-    direct = Setting("direct" if setting.is_async else "direct-sync", answers=answers)
-    told_back = {"instructions": KIND} if api.name == "responses" else {}  # by the API, as the plug-ins made it
-
-    async def asking(sdk: Any, **members: Any) -> list[list[tuple[Told, list[Any]]]]:
-        return [await in_each_form(sdk, api, **members) for _ in STYLES]
-
-    found = setting.talk(api.maker, asking, strict=api.strict)
-    untouched = direct.talk(api.maker, lambda sdk: asking(sdk, model=MODEL, **told_back), strict=api.strict)
-    for style, one, other in zip(STYLES, found, untouched, strict=True):
+    found = setting.talk(api.maker, lambda sdk: in_each_style(sdk, api), strict=api.strict)
+    for style, one, other in zip(STYLES, found, untouched(setting.direct, api.name), strict=True):
         for form, (told, objects), (_, expected) in zip(api.forms, one, other, strict=True):
             assert told == api.expected(answers[0]), (style, form)
             assert objects == expected, (style, form)
@@ -105,7 +114,7 @@ def test_usage_that_was_not_asked_for_is_not_told(place: str, name: str, usage_a
     api = next(api for api in APIS if api.name == name)
     answers = script(api, Style(usage_at=usage_at))[:1]
     setting = Setting(place, EVERYTHING, answers=answers)
-    direct = Setting("direct" if setting.is_async else "direct-sync", answers=answers)
+    direct = Setting(setting.direct, answers=answers)
     with logged() as lines:
         told, objects = setting.talk("openai", lambda sdk: api.ask(sdk, "stream"), strict=api.strict)
     _, expected = direct.talk("openai", lambda sdk: api.ask(sdk, "stream", model=MODEL), strict=api.strict)

@@ -1,6 +1,7 @@
 """Streams that a plug-in ends, or breaks, or that the provider breaks: what the official SDKs make of it."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import anthropic
@@ -23,8 +24,9 @@ from aigw_middleware.testing.script import (
     ToolCall,
 )
 
-from .apis import APIS, SPEAKING, Api, Told
+from .apis import APIS, SPEAKING, Api
 from .setting import EVERY_PLACE, EVERYTHING, MODEL, OUTGOING, Setting, logged
+from .told import Told
 
 SAID = "one two three four five"
 ERRORS = (openai.APIError, anthropic.APIError)
@@ -132,7 +134,7 @@ def test_a_helper_takes_it_as_it_takes_an_end_of_the_providers(place: str, name:
     ends = Ends()
     ends.kind, ends.reason = "content", reason
     setting = Setting(place, EVERYTHING, own=[ends], answers=[Answer(SAID)])
-    direct = Setting("direct" if setting.is_async else "direct-sync", answers=[Answer("one", finish_reason=reason)])
+    direct = Setting(setting.direct, answers=[Answer("one", finish_reason=reason)])
 
     async def asking(sdk: Any) -> tuple[type[Exception], str, str]:
         seen: list[Any] = []
@@ -187,14 +189,14 @@ def assert_plugin_failed(error: Any, api: Api, form: str) -> None:
 
 # ---------------------------------------------------------------------- a provider that breaks
 
-FAULTS: dict[str, Scripted] = {
-    "an error in a stream": ErrorEvent(after=2, message="Broken.", code="oops", answer=Answer(SAID)),
-    "an error at once": ErrorEvent(after=0, message="Broken.", answer=Answer(SAID)),
-    "overloaded": ProviderError(529, "Too much.", "overloaded_error"),
-    "limited": RateLimited(retry_after=7, retry_after_ms=6500),
-    "not a model": ProviderError(404, "No such model.", "invalid_request_error", "model_not_found", param="model"),
-    "nobody there": RefuseConnection(),
-}
+FAULTS: tuple[Scripted, ...] = (
+    ErrorEvent(after=2, message="Broken.", code="oops", answer=Answer(SAID)),
+    ErrorEvent(after=0, message="Broken.", answer=Answer(SAID)),
+    ProviderError(529, "Too much.", "overloaded_error"),
+    RateLimited(retry_after=7, retry_after_ms=6500),
+    ProviderError(404, "No such model.", "invalid_request_error", "model_not_found", param="model"),
+    RefuseConnection(),  # for outgoing calls only: else it is the service that fails
+)
 UNREADABLE: tuple[Scripted, ...] = (CutMidEvent(after=2, answer=Answer(SAID)), Garbage())
 
 
@@ -202,21 +204,16 @@ UNREADABLE: tuple[Scripted, ...] = (CutMidEvent(after=2, answer=Answer(SAID)), G
 @SPEAKING
 def test_a_failure_of_the_provider_is_told_as_it_is(place: str, api: Api) -> None:
     """The same exception as without plug-ins, after the same objects; statistics count it as a failure."""
-    faults = [fault for fault in FAULTS if fault != "nobody there" or place in OUTGOING]  # inbound the service fails
-    answers = [FAULTS[fault] for fault in faults for _ in api.forms]
-    setting = Setting(place, EVERYTHING, answers=answers)
-    direct = Setting("direct" if setting.is_async else "direct-sync", answers=answers)
-
-    async def asking(sdk: Any, **members: Any) -> dict[str, Any]:
-        return {fault: await failures(sdk, api, **members) for fault in faults}
-
+    faults = FAULTS if place in OUTGOING else FAULTS[:-1]
+    setting = Setting(place, EVERYTHING, answers=[fault for fault in faults for _ in api.forms])
     with logged() as lines:
-        found = setting.talk(api.maker, asking)
-    assert found == direct.talk(api.maker, lambda sdk: asking(sdk, model=MODEL))
-    assert [bool(line["error"]) for line in lines] == [True] * len(answers)
+        found = setting.talk(api.maker, lambda sdk: all_failures(sdk, api, len(faults)))
+    assert found == untouched(setting.direct, api.name, FAULTS)[: len(faults)]
+    count = len(faults) * len(api.forms)
+    assert [bool(line["error"]) for line in lines] == [True] * count
     plugins = setting.exchange.snapshot.plugins
     counted = next(one for one in plugins if isinstance(one, AiStatistics)).counters.read().values()
-    assert sum(series.failures for series in counted) == len(answers)
+    assert sum(series.failures for series in counted) == count
 
 
 @EVERY_PLACE
@@ -225,17 +222,26 @@ def test_what_nobody_can_read_is_told_as_it_is_or_refused(place: str, api: Api) 
     """It passes those who only watch; where a guard must see every answer, a whole one is a 502."""
     answers = [fault for fault in UNREADABLE for _ in api.forms]
     watching = [entry for entry in EVERYTHING if entry["name"] != "ai-data-masking"]
-    setting = Setting(place, watching, answers=answers)
-    direct = Setting("direct" if setting.is_async else "direct-sync", answers=answers)
-    guarded = Setting(place, EVERYTHING, answers=answers)
-
-    async def asking(sdk: Any, **members: Any) -> list[Any]:
-        return [await failures(sdk, api, **members) for _ in UNREADABLE]
-
-    assert setting.talk(api.maker, asking) == direct.talk(api.maker, lambda sdk: asking(sdk, model=MODEL))
-    for (kind, status, code, *_), *_ in guarded.talk(api.maker, asking):
+    setting, guarded = (Setting(place, plugins, answers=answers) for plugins in (watching, EVERYTHING))
+    found = setting.talk(api.maker, lambda sdk: all_failures(sdk, api, len(UNREADABLE)))
+    assert found == untouched(setting.direct, api.name, UNREADABLE)
+    refused = guarded.talk(api.maker, lambda sdk: all_failures(sdk, api, len(UNREADABLE)))
+    for (kind, status, code, *_), *_ in refused:
         assert issubclass(kind, (openai.InternalServerError, anthropic.InternalServerError))
         assert (status, code) == (502, "uncovered_answer" if api.maker == "openai" else None)
+
+
+@cache
+def untouched(place: str, name: str, faults: tuple[Scripted, ...]) -> list[Any]:
+    """What the SDK makes of the same failures with nothing before the provider."""
+    api = next(api for api in APIS if api.name == name)
+    direct = Setting(place, answers=[fault for fault in faults for _ in api.forms])
+    return direct.talk(api.maker, lambda sdk: all_failures(sdk, api, len(faults), model=MODEL))
+
+
+async def all_failures(sdk: Any, api: Api, count: int, **members: Any) -> list[Any]:
+    """What each form says of each of so many failures."""
+    return [await failures(sdk, api, **members) for _ in range(count)]
 
 
 async def failures(sdk: Any, api: Api, **members: Any) -> list[Any]:

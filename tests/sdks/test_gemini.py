@@ -194,7 +194,7 @@ def test_a_failure_of_the_provider_is_told_as_it_is(place: str, path: str) -> No
         ProviderError(503, "Busy.", "UNAVAILABLE"),
     ]
     setting = Setting(place, EVERYTHING, answers=faults)
-    direct = Setting("direct" if setting.is_async else "direct-sync", answers=faults)
+    direct = Setting(setting.direct, answers=faults)
     with logged() as lines:
         errors = [failure(setting, path) for _ in faults]
     for error in errors:

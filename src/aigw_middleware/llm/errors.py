@@ -70,11 +70,16 @@ def render(refusal: Refusal, exchange: Exchange) -> tuple[RawHeaders, bytes]:
 
 
 def error_style(exchange: Exchange) -> str:
-    """Return which error format the caller reads; decided by route and path only, so that it is known before any body."""
+    """Return which error format the caller reads: by its route, else its path, else the shape of its body once it is read."""
     snapshot = exchange.snapshot
     if snapshot.error_format == "upstream":
         return "upstream"
-    return exchange.route.error_style or snapshot.dialects.style_of(exchange.request.path)
+    style = exchange.route.error_style or snapshot.dialects.style_of(exchange.request.path)
+    if style == "problem" and exchange.route.llm == "auto":
+        call = exchange.__dict__.get("llm")
+        if call is not None:
+            return call.dialect.error_style  # type: ignore[no-any-return]
+    return style
 
 
 def _render(refusal: Refusal, style: str) -> tuple[RawHeaders, bytes]:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from .dialects.base import Piece, Place
 
 
+MAX_FRAMED = 16_384  # bytes of an event that is not parsed; far below any bound on events
+
+
 class Frame:
     """The bytes before and after the text of an event that carries one piece of content and nothing else.
 
@@ -17,13 +20,15 @@ class Frame:
     text and nothing else, too: it need not be parsed.
     """
 
-    __slots__ = ("_after", "_before", "_least", "place")
+    __slots__ = ("_after", "_before", "_begin", "_end", "_least", "place")
 
     def __init__(self, place: Place, before: bytes, after: bytes) -> None:
         self.place = place
         """Choice, kind and part that the text belongs to."""
         self._before = before
         self._after = after
+        self._begin = len(before)
+        self._end = -len(after)
         self._least = len(before) + len(after)
 
     @classmethod
@@ -42,9 +47,13 @@ class Frame:
 
     def text(self, event: bytes) -> str | None:
         """Return the text of an event that has this frame; None for every other."""
-        if len(event) <= self._least or not (event.startswith(self._before) and event.endswith(self._after)):
+        if (
+            not self._least < len(event) < MAX_FRAMED
+            or not event.startswith(self._before)
+            or not event.endswith(self._after)
+        ):
             return None
-        written = event[len(self._before) : -len(self._after)]
+        written = event[self._begin : self._end]
         if b'"' in written or b"\\" in written:
             return None
         try:

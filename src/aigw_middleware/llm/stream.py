@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 MAX_LESSONS = 16  # events that are looked at for what surrounds their text; a stream that changes it goes on parsed
-MAX_FRAMED = 16_384  # bytes of an event that is not parsed; far below any bound on events
 
 
 class StreamFlow:
@@ -34,6 +33,7 @@ class StreamFlow:
         "_last_text",
         "_lessons",
         "_observe_only",
+        "_observe_text",
         "_out",
         "_outlet",
         "_passing",
@@ -64,6 +64,7 @@ class StreamFlow:
         self.ended = False
         """The dialect's end marker has passed: a client that leaves now has everything."""
         self._stream = dialect.open(framing) if dialect is not None else None
+        self._observe_text = exchange.meter.observe_text if dialect is not None else None
         self._event_hooks: list[Callable[..., Any]] = list(event_hooks)
         self._chain = TextChain(exchange, text_hooks, contain) if text_hooks else None
         self._drop_usage = drop_usage
@@ -91,7 +92,7 @@ class StreamFlow:
             return chunk
         if self._quick and self._splitter.plain:
             frame = self._frame
-            if frame is not None and len(chunk) < MAX_FRAMED:
+            if frame is not None:
                 text = frame.text(chunk)
                 if text is not None:
                     return self._quickly(chunk, frame.place, text, frame)
@@ -172,7 +173,8 @@ class StreamFlow:
 
     def _quickly(self, chunk: bytes, place: Place, text: str, frame: Frame | None) -> bytes:
         """One event that carries a piece of text and nothing else, as most do: the quick way through."""
-        self.exchange.meter.observe_text(place, text)
+        assert self._observe_text is not None
+        self._observe_text(place, text)
         chain = self._chain
         if chain is None:
             self._seen_choices.add(place[0])

@@ -19,6 +19,7 @@ from ...exchange import Exchange
 from ...headers import header_name
 from ...llm.view import is_json
 from ...plugin import Field, Plugin, PluginConfig, Stage
+from .by_model import ByModel, star_at_the_end
 from .model_field import SUFFIXES, MemberPath, ModelField, OptionalHeader, path_ends, publish
 
 
@@ -39,9 +40,7 @@ class ModelMapperConfig(PluginConfig):
     @field_validator("model_mapping")
     @classmethod
     def _star_at_the_end(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if "*" in name[:-1]:
-                raise ValueError(f"{name!r} has a `*` that is not its end: only `prefix*` and `*` are patterns")
+        star_at_the_end(value)
         return value
 
 
@@ -53,10 +52,7 @@ class ModelMapper(Plugin[ModelMapperConfig]):
     def compile(self) -> None:
         config = self.config
         self._field = ModelField(config.model_key)
-        mapping = config.model_mapping
-        self._exact = {name: target for name, target in mapping.items() if not name.endswith("*")}
-        self._prefixes = {name[:-1]: target for name, target in mapping.items() if name.endswith("*")}
-        self._lengths = sorted({len(prefix) for prefix in self._prefixes}, reverse=True)
+        self._targets = ByModel(config.model_mapping)
         self._suffixes = path_ends(config.enable_on_path_suffix)
         self._header = header_name(config.model_to_header) if config.model_to_header else b""
 
@@ -70,20 +66,9 @@ class ModelMapper(Plugin[ModelMapperConfig]):
         if body is None:
             return
         model = self._field.read(body)
-        target = self._target(model)
+        target = self._targets.get(model)
         if target and target != model:
             self._field.write(request, target)
             exchange.decide(self, "changed", f"model: {target}")
         if self._header:
             publish(exchange, self, self._header, target or model)
-
-    def _target(self, model: str) -> str:
-        """Return what stands for `model`; empty: itself."""
-        exact = self._exact.get(model)
-        if exact is not None:
-            return exact
-        for length in self._lengths:
-            target = self._prefixes.get(model[:length])
-            if target is not None:
-                return target
-        return ""
