@@ -23,9 +23,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def tokenizers() -> None:
-    """Load what counts tokens, as a service that has served for a while has: else the first counts are estimates."""
+    """Have what counts tokens loaded, as in a service that has served for a while: else the first counts are estimates."""
     for model in ("gpt-4o", "gpt-4"):
         counter_for(model).prepare()
 

@@ -89,7 +89,7 @@ def read(delta: dict[str, Any]) -> list[tuple[str, str]]:
     [
         ({"content": "a"}, [("content", "a")]),
         ({"content": ""}, []),
-        ({"reasoning_content": "r", "content": "a"}, [("content", "a"), ("reasoning", "r")]),
+        ({"reasoning_content": "r", "content": "a"}, [("reasoning", "r"), ("content", "a")]),
         ({"function_call": {"arguments": "{"}}, [("tool_arguments", "{")]),
         ({"audio": {"transcript": "said"}}, [("transcript", "said")]),
         ({"tool_calls": [{"index": 1, "function": {"name": "f", "arguments": "x"}}]}, [("tool_arguments", "x")]),

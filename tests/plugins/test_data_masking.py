@@ -188,7 +188,8 @@ def test_what_is_no_call_of_a_model_passes() -> None:
         (Answer("Bird"), DENIED, "content_filter"),
         (Answer("clean birds"), "clean birds", "stop"),
         (Answer("a bird", finish_reason="length"), f"a {DENIED}", "content_filter"),
-        (Answer(reasoning="a bird", text="x"), "x", "content_filter"),
+        (Answer(reasoning="a bird", text="x"), "", "content_filter"),
+        (Answer(reasoning="x", text="a bird"), f"a {DENIED}", "content_filter"),
     ],
 )
 def test_a_whole_answer(answer: Answer, content: str, finish: str) -> None:

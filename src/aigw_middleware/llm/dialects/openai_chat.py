@@ -18,7 +18,8 @@ from .openai_shapes import ABSENT, read_answer
 from .openai_usage import openai_usage
 from .walking import descriptions, dicts, strings
 
-_FIELDS = {"content": "content", "reasoning_content": "reasoning", "reasoning": "reasoning", "refusal": "refusal"}
+_FIELDS = {"reasoning_content": "reasoning", "reasoning": "reasoning", "content": "content", "refusal": "refusal"}
+"""In the order in which a stream tells them."""
 _PARTS = {
     "text": "",
     "refusal": "",

@@ -161,16 +161,16 @@ def read_said(
     whole: bool = False,
 ) -> None:
     """Collect the texts of one choice's delta or message; tool calls of a whole message are numbered by their place."""
+    if said.reasoning_content:
+        pieces.append(Piece(index, "reasoning", 0, said.reasoning_content))
+    if said.reasoning:
+        pieces.append(Piece(index, "reasoning", 1, said.reasoning))
     content = said.content
     if content:
         if isinstance(content, str):
             pieces.append(Piece(index, "content", 0, content))
         else:
             pieces += [Piece(index, "content", part, text.text) for part, text in enumerate(content) if text.text]
-    if said.reasoning_content:
-        pieces.append(Piece(index, "reasoning", 0, said.reasoning_content))
-    if said.reasoning:
-        pieces.append(Piece(index, "reasoning", 1, said.reasoning))
     if said.refusal:
         pieces.append(Piece(index, "refusal", 0, said.refusal))
     if said.audio is not None and said.audio.transcript:

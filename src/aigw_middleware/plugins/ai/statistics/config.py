@@ -21,7 +21,7 @@ HEADER_SOURCES = ("request_header", "response_header")
 CREDENTIALS = frozenset(
     {b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"x-api-key", b"api-key", b"x-goog-api-key"}
 )
-DEFAULT_SUFFIXES = ("/completions", "/messages")
+DEFAULT_SUFFIXES = ("/completions", "/messages", "/responses", ":generateContent", ":streamGenerateContent")
 FULL_LIMIT, LIGHT_LIMIT = 10_485_760, 4_000  # characters; limits of the two default sets
 
 Scalar = str | int | float | bool
