@@ -124,9 +124,7 @@ class Flow:
         if coding is not None:
             self._decoder = Decoder(coding, max_output=sys.maxsize)  # what passes is not kept: the ratio bounds it
         dialect = call.dialect if call is not None else None
-        self.stream = StreamFlow(
-            exchange, dialect, walk.events, walk.texts, contain, drop_usage=drop, framing=framing
-        )
+        self.stream = StreamFlow(exchange, dialect, walk.events, walk.texts, contain, drop_usage=drop, framing=framing)
         self.feed = self.stream.feed if coding is None else self._decode
         if watched:
             exchange.meter.streamed = True

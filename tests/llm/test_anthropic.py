@@ -146,12 +146,62 @@ def told(body: Any) -> list[tuple[str, str, str]]:
         ({"type": "container_upload", "file_id": "file_1"}, []),
         ({"type": "compaction", "content": "s"}, [("document", "user", "s")]),
         ({"type": "compaction", "content": "s", "signature": "sealed"}, []),
+        (
+            {
+                "type": "advisor_tool_result",
+                "tool_use_id": "i",
+                "content": {"type": "advisor_result", "text": "r", "stop_reason": "end_turn"},
+            },
+            [("tool_result", "tool", "r")],
+        ),
+        (
+            {
+                "type": "advisor_tool_result",
+                "tool_use_id": "i",
+                "content": {"type": "advisor_redacted_result", "encrypted_content": "sealed"},
+            },
+            [],
+        ),
+        ({"type": "tool_addition", "tool": {"type": "tool_reference", "name": "n"}}, []),
+        (
+            {
+                "type": "tool_addition",
+                "tool": {
+                    "type": "tool_definition",
+                    "definition": {
+                        "name": "n",
+                        "description": "d",
+                        "input_schema": {"type": "object", "properties": {"q": {"type": "string", "description": "p"}}},
+                        "input_examples": [{"q": "e"}],
+                    },
+                },
+            },
+            [("tool_definition", "user", text) for text in ("d", "p", "e")],
+        ),
+        ({"type": "tool_removal", "tool": {"type": "mcp_toolset_reference", "server_name": "s"}}, []),
+        (
+            {
+                "type": "mcp_tool_listing",
+                "mcp_server_name": "s",
+                "tools": [{"name": "n", "description": "d", "input_schema": {"type": "object", "title": "t"}}],
+            },
+            [("tool_definition", "user", "d"), ("tool_definition", "user", "t")],
+        ),
+        ({"type": "fallback", "from": {"model": "m"}, "to": {"model": "o"}, "trigger": {"type": "refusal"}}, []),
     ],
 )
 def test_texts_of_a_block(block: dict[str, Any], expected: list[tuple[str, str, str]]) -> None:
     body = asked(block)
     assert MESSAGES.readable(body) == ""
     assert told(body) == expected
+
+
+@pytest.mark.parametrize("name", ["output_config", "output_format"])
+def test_texts_of_the_answers_schema(name: str) -> None:
+    schema = {"type": "object", "properties": {"bird": {"type": "string", "description": "d"}}}
+    form = {"type": "json_schema", "schema": schema}
+    body = asked(**{name: {"format": form} if name == "output_config" else form})
+    assert told(body) == [("tool_definition", "", "d")]
 
 
 def test_texts_around_the_messages() -> None:
@@ -479,6 +529,48 @@ def test_a_whole_answer() -> None:
             (6, 0, 6, 0, 5, 3, 0, 1),
         ),
         ({"input_tokens": 1, "cache_read_input_tokens": None, "cache_creation": "x"}, (1, 0, 1, 0, 0, 0, 0, 1)),
+        (
+            {
+                "input_tokens": 5,
+                "output_tokens": 2,
+                "iterations": [
+                    {
+                        "type": "compaction",
+                        "input_tokens": 100,
+                        "output_tokens": 10,
+                        "cache_read_input_tokens": 1_000,
+                        "cache_creation_input_tokens": 70,
+                        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 70},
+                    },
+                    {"type": "message", "input_tokens": 5, "output_tokens": 2},
+                ],
+            },
+            (1_175, 12, 1_187, 1_000, 70, 70, 0, 5),
+        ),
+        (
+            {
+                "input_tokens": 8,
+                "output_tokens": 3,
+                "iterations": [
+                    {"type": "message", "input_tokens": 3, "output_tokens": 1},
+                    {"type": "advisor_message", "model": "o", "input_tokens": 20, "output_tokens": 6},
+                    {"type": "message", "input_tokens": 5, "output_tokens": 2},
+                ],
+            },
+            (28, 9, 37, 0, 0, 0, 0, 8),
+        ),
+        (
+            {
+                "input_tokens": 8,
+                "output_tokens": 3,
+                "iterations": [
+                    {"type": "message", "model": "m", "input_tokens": 7, "output_tokens": 0},
+                    {"type": "fallback_message", "model": "o", "input_tokens": 8, "output_tokens": 3},
+                ],
+            },
+            (8, 3, 11, 0, 0, 0, 0, 8),
+        ),
+        ({"input_tokens": 1, "iterations": ["x", {"type": ["compaction"]}]}, (1, 0, 1, 0, 0, 0, 0, 1)),
     ],
 )
 def test_usage(reported: Any, expected: Any) -> None:

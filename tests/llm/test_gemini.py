@@ -370,11 +370,27 @@ def test_usage_is_told_in_one_meaning(spelling: Any) -> None:
         (None, None),
         ([], None),
         ({"promptTokenCount": "x", "candidatesTokenCount": -1, "promptTokensDetails": 5}, (0, 0, 0)),
+        ({"promptTokenCount": 3, "promptTokensDetails": [{"modality": [4], "tokenCount": 3}]}, (3, 0, 3)),
     ],
 )
 def test_usage_of_other_shapes(metadata: Any, expected: Any) -> None:
     usage = GEMINI.usage({"usageMetadata": metadata})
     assert (usage and (usage.input_tokens, usage.output_tokens, usage.total_tokens)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "sound"),
+    [
+        ("promptTokensDetails", "IMAGE", "AUDIO"),
+        ("promptTokensDetails", 2, 4),
+        ("promptTokenDetails", "IMAGE", "AUDIO"),
+    ],
+)
+def test_modalities_by_name_or_number(name: str, image: Any, sound: Any) -> None:
+    details = [{"modality": image, "tokenCount": 258}, {"modality": sound, "tokenCount": 32}]
+    usage = GEMINI.usage({"usageMetadata": {"promptTokenCount": 290, name: details}})
+    assert usage is not None
+    assert (usage.image_input_tokens, usage.audio_input_tokens) == (258, 32)
 
 
 def answer(*parts: Any, reason: str | None = "STOP", **more: Any) -> dict[str, Any]:
@@ -471,11 +487,20 @@ def test_candidates_are_told_apart() -> None:
 def test_what_an_answer_repeats_is_read_too() -> None:
     grounding = {
         "webSearchQueries": ["query"],
-        "groundingChunks": [{"retrievedContext": {"text": "source"}}, {"web": {"uri": "u", "title": "t"}}],
+        "groundingChunks": [
+            {"retrievedContext": {"text": "source"}},
+            {"web": {"uri": "u", "title": "t"}},
+            {"maps": {"uri": "u", "placeId": "p", "title": "place", "text": "there"}},
+        ],
         "groundingSupports": [{"segment": {"text": "repeated"}}],
+        "searchEntryPoint": {"renderedContent": "<a>query</a>", "sdkBlob": "c2ln"},
     }
-    body = answer({"text": "a"}, {"somethingNew": {"words": "new"}}, groundingMetadata=grounding)
-    assert [text for _, _, text in said(body)] == ["a", "new", "repeated", "source", "query"]
+    more = {"groundingMetadata": grounding, "finishMessage": "Malformed function call: f(x"}
+    body = answer({"text": "a"}, {"somethingNew": {"words": "new"}}, **more)
+    assert [text for _, _, text in said(body)] == [
+        *("a", "new", "Malformed function call: f(x", "repeated", "source", "t", "place", "there", "query"),
+        "<a>query</a>",
+    ]
     assert {kind for kind, _, text in said(body) if text != "a"} == {"document"}
 
 
@@ -488,11 +513,29 @@ def test_what_an_answer_repeats_is_read_too() -> None:
         (answer({"text": ""}, reason="FINISH_REASON_UNSPECIFIED"), [], False),
         ({"error": {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED"}}, [], True),
         ([{"error": {"code": 429}}], [], True),
+        (answer({"text": ""}, finishReason=2), ["MAX_TOKENS"], False),  # with `enum-encoding=int`
+        (answer({"text": ""}, finishReason=0), [], False),
+        (answer({"text": ""}, finishReason=99), ["99"], False),
+        (answer({"text": ""}, finishReason=True), [], False),
+        ({"promptFeedback": {"blockReason": 4}}, ["PROHIBITED_CONTENT"], False),
     ],
 )
 def test_reasons_and_errors(body: Any, reasons: list[str], error: bool) -> None:
     delta = GEMINI.answered(body)
     assert (delta.reasons, delta.error) == (reasons, error)
+
+
+@pytest.mark.parametrize("parts", [[{"text": "secret"}], [{"text": "sec"}, {"text": "ret"}]])
+def test_tokens_of_a_text_that_was_changed_are_not_told_again(parts: Any) -> None:
+    logged = {"chosenCandidates": [{"token": "secret", "logProbability": -0.1}]}
+    body = answer(*parts, logprobsResult=logged)
+    other = {"content": {"parts": [{"text": "other"}]}, "index": 1, "logprobsResult": logged}
+    body["candidates"].append(other)
+    [slot, kept] = GEMINI.answer_texts(body)
+    assert (slot.text, kept.text) == ("secret", "other")
+    slot.container[slot.key] = "***"
+    assert said(body) == [("content", 0, "***"), ("content", 0, "other")]
+    assert ["logprobsResult" in candidate for candidate in body["candidates"]] == [False, True]
 
 
 def test_an_answer_is_finished() -> None:

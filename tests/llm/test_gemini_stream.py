@@ -405,6 +405,28 @@ def test_usage_before_the_output_is_partial() -> None:
     assert read(stream, chunk({"text": "a"}, usage={"trafficType": "ON_DEMAND"})).usage is None
 
 
+def test_the_usage_that_is_told_last_stands() -> None:
+    stream = GEMINI.open()
+    first = read(stream, chunk({"text": "a"}, usage={"promptTokenCount": 90, "totalTokenCount": 90})).usage
+    told = {"promptTokenCount": 40, "candidatesTokenCount": 20, "thoughtsTokenCount": 5, "totalTokenCount": 65}
+    middle = read(stream, chunk({"text": "a"}, usage=told)).usage
+    told = {"promptTokenCount": 70, "thoughtsTokenCount": 8, "totalTokenCount": 78}
+    last = read(stream, chunk({"text": "a"}, reason="STOP", usage=told)).usage
+    assert first is not None
+    assert middle is not None
+    assert last is not None
+    assert first.after(None).input_tokens == first.after(first).input_tokens == 90
+    assert middle.after(first).total_tokens == 65
+    usage = last.after(middle.after(first))
+    assert (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens, usage.total_tokens) == (70, 8, 8, 78)
+
+
+def test_reasons_told_as_numbers_end_the_stream() -> None:
+    stream = GEMINI.open()
+    delta = read(stream, {"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": 1}]})
+    assert (delta.finished, delta.reasons, stream.ends(event_of({}))) == ([0], ["STOP"], True)
+
+
 @FORMS
 def test_a_guard_that_breaks_ends_the_stream_with_an_error(array: bool) -> None:
     class Broken(Plugin[PluginConfig]):

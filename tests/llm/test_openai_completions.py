@@ -451,3 +451,11 @@ def test_edits_change_nothing_else(given_choices: list[dict[str, Any]]) -> None:
     assert body == answer(*given_choices, usage=USAGE)
     if len(read.pieces) == len(given_choices) and all(choice["text"].strip() for choice in given_choices):
         assert from_stream == body
+
+
+@pytest.mark.parametrize("delta", [{}, None])
+def test_an_empty_delta_beside_the_text_hides_nothing(delta: Any) -> None:
+    data = {"id": "c", "choices": [{"index": 0, "text": "a", "delta": delta, "finish_reason": "stop"}]}
+    found = DIALECTS["openai-completions"].open().read(Event(b"data: " + json.dumps(data).encode() + b"\n\n"))
+    assert found is not None
+    assert ([piece.text for piece in found.pieces], found.finished) == (["a"], [0])

@@ -395,7 +395,9 @@ def test_a_spoken_answer_has_no_text_that_a_guard_could_miss() -> None:
 
 def test_what_nobody_reads_may_be_of_any_size() -> None:
     upload = script("/v1/audio/transcriptions", FORM, UPLOAD + b"x" * 2_000, JSON, b'{"text": "a"}')
-    transcript = assert_same(run_everywhere(upload, lambda: [Counting()], config={"max_body_bytes": 1_000, "plugins": []}))
+    transcript = assert_same(
+        run_everywhere(upload, lambda: [Counting()], config={"max_body_bytes": 1_000, "plugins": []})
+    )
     assert (transcript.status, transcript.seen[0].body) == (200, b"".join(upload.body))
 
 
@@ -475,3 +477,15 @@ def test_nothing_raises_and_both_readings_agree(body: Any, dialect: Dialect) -> 
     event = Event(b"data: " + data + b"\n\n")
     if reader.read(event) is None:
         reader.opaque(event)
+
+
+def test_times_go_with_the_transcript_that_they_repeat() -> None:
+    timed = {"segments": [{"id": 0, "text": "a secret"}], "words": [{"word": "secret"}]}
+    body = {"text": "a secret", "language": "en", "duration": 1.5, **timed}
+    media = DIALECTS["openai-media"]
+    (slot,) = media.answer_texts(body)
+    slot.container[slot.key] = "a secret"
+    assert body["segments"] == timed["segments"]
+    slot.container[slot.key] = "a ***"
+    assert body == {"text": "a ***", "language": "en", "duration": 1.5, "segments": [], "words": []}
+    assert slot.text == "a ***"

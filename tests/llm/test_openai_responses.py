@@ -558,3 +558,21 @@ def test_nothing_raises_and_edits_change_texts_only(body: Any) -> None:
     changed = copy.deepcopy(body)
     assert RESPONSES.insert(changed, [("user", "u")], at_end=True) <= (changed != body)
     assert why == "" or isinstance(why, str)
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ({"type": "x_search_call", "arguments": "q"}, ["q"]),
+        ({"type": "web_search_call", "name": "web_search", "arguments": "q"}, ["q"]),
+        ({"type": "code_interpreter_call", "arguments": "q"}, ["q"]),
+        ({"type": "file_search_call", "queries": ["p"], "arguments": "q"}, ["p", "q"]),
+        ({"type": "image_generation_call", "revised_prompt": "p", "prompt": "q"}, ["p", "q"]),
+    ],
+)
+def test_what_tools_of_the_provider_are_asked(item: dict[str, Any], expected: list[str]) -> None:
+    """As xAI writes it, in an answer and where it is sent back."""
+    assert [slot.text for slot in RESPONSES.answer_texts({"output": [item]})] == expected
+    body = {"model": "m", "input": [item]}
+    assert RESPONSES.readable(body) == ""
+    assert [(slot.kind, slot.text) for slot in RESPONSES.texts(body)] == [("tool_arguments", text) for text in expected]

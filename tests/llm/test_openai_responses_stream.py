@@ -830,3 +830,60 @@ def test_a_filter_sees_everything_whatever_comes(told: list[dict[str, Any]], cut
     data = b"".join(b"data: " + json.dumps(body).encode() + b"\n\n" for body in told)
     passed(data, Filter(), cut=cut * 10)
     passed(data, Stopper(word="0"), cut=cut * 10)
+
+
+# ------------------------------------------------------------------ patches and what commands wrote
+
+
+def patch(*pieces: str) -> tuple[list[Told], dict[str, Any]]:
+    """A patch whose difference is told in pieces; the path of the file is told once, with the item."""
+    at = {"item_id": "apc_1", "output_index": 0}
+    stem = "response.apply_patch_call_operation_diff"
+
+    def item(status: str, difference: str) -> dict[str, Any]:
+        operation = {"type": "create_file", "path": "birds.txt", "diff": difference}
+        return {"id": "apc_1", "type": "apply_patch_call", "status": status, "call_id": "c", "operation": operation}
+
+    whole = "".join(pieces)
+    return [
+        ("response.output_item.added", {"output_index": 0, "item": item("in_progress", "")}),
+        *((f"{stem}.delta", {**at, "delta": piece}) for piece in pieces),
+        (f"{stem}.done", {**at, "diff": whole}),
+        ("response.output_item.done", {"output_index": 0, "item": item("completed", whole)}),
+    ], item("completed", whole)
+
+
+def command(*pieces: str) -> tuple[list[Told], dict[str, Any]]:
+    """What a command wrote, told in pieces that are objects, then whole, then with its item."""
+    at = {"item_id": "sho_1", "output_index": 0}
+    written = {"stdout": "".join(pieces), "stderr": "a bird!", "outcome": {"type": "exit", "exit_code": 0}}
+    item = {"id": "sho_1", "type": "shell_call_output", "call_id": "c", "max_output_length": None}
+    stem = "response.shell_call_output_content"
+    whole = {**item, "status": "completed", "output": [written]}
+    return [
+        ("response.output_item.added", {"output_index": 0, "item": {**item, "status": "in_progress", "output": []}}),
+        *((f"{stem}.delta", {**at, "command_index": 0, "delta": {"stdout": piece}}) for piece in pieces),
+        (f"{stem}.delta", {**at, "command_index": 0, "delta": {"stderr": "a bird!"}}),
+        (f"{stem}.done", {**at, "command_index": 0, "output": [written]}),
+        ("response.output_item.done", {"output_index": 0, "item": whole}),
+    ], whole
+
+
+@pytest.mark.parametrize("made", [patch("+a bi", "rd\n", "+and a b"), command("a bi", "rd\n", "and a b")])
+@pytest.mark.parametrize("cut", [1, 7, 0])
+def test_patches_and_what_commands_wrote_are_texts(made: tuple[list[Told], dict[str, Any]], cut: int) -> None:
+    told, item = made
+    ends = {"response": response("completed", [item], USAGE)}
+    data = written([("response.created", {"response": response("in_progress", [])}), *told, ("response.completed", ends)])
+    assert passed(data, Watcher(), cut=cut) == data
+    left = passed(data, Bird(), cut=cut)
+    assert b"bird" not in left.replace(b"birds.txt", b"")
+    assert [body["type"] for body in bodies(left) if body["type"].endswith(".done")] == [
+        name for name, _ in told if name.endswith(".done")
+    ]
+    expected = json.dumps(item).replace("bird", "fish")
+    for body in bodies(left):
+        if body["type"] == "response.output_item.done":
+            assert body["item"] == json.loads(expected)
+        if body["type"] == "response.completed":
+            assert body["response"]["output"] == [json.loads(expected)]

@@ -461,9 +461,7 @@ def test_a_coded_answer_of_a_model_follows_the_guards_policy(media_type: str, po
 
 def test_a_damaged_coded_answer_follows_the_guards_policy() -> None:
     script = coded_answer("application/json", "gzip", gzip.compress(ANSWER)[:-12])
-    denying = assert_same(
-        run_everywhere(script, lambda: [plugin(on_text=nothing, on_uncovered="deny")], hosts=SERVED)
-    )
+    denying = assert_same(run_everywhere(script, lambda: [plugin(on_text=nothing, on_uncovered="deny")], hosts=SERVED))
     assert denying.status == 502
     assert script.answer is not None
     allowing = assert_same(

@@ -30,6 +30,7 @@ class Facts(Plugin[PluginConfig]):
 
     def on_request(self, exchange: Exchange) -> None:
         exchange.attributes["geo-city"] = "Zürich"
+        exchange.claims = {"tenant": "acme", "level": 3, "org": {"name": "birds"}}
         exchange.consumer = Consumer(
             "alice", metadata={"team": "search", "size": 3, "tags": ["a"], "lead": {"name": "Bo"}}
         )
@@ -131,6 +132,7 @@ def test_what_no_rule_changes_keeps_its_bytes() -> None:
         ("${consumer}", "alice"),
         ("${consumer.metadata.team} ${consumer.metadata.size} ${consumer.metadata.tags}", 'search 3 ["a"]'),
         ("${consumer.metadata.lead.name}${consumer.metadata.lead.age:-?}", "Bo?"),
+        ("${claims.tenant} ${claims.level} ${claims.org.name} ${claims.none:-?}", "acme 3 birds ?"),
         ("${HOME} $x ${} ${a:-b}", "${HOME} $x ${} ${a:-b}"),
         ("${geo-city} and ${geo-city}", "Zürich and Zürich"),
     ],

@@ -230,7 +230,9 @@ class Serving(Outbox):
         flow, error = self._flow, self.exchange.error
         if not isinstance(error, DeadlineExceeded) or self._over:
             return
-        text = flow.break_off(504, "deadline_exceeded", f"The answer was cut off: {error}.") if flow is not None else None
+        text = (
+            flow.break_off(504, "deadline_exceeded", f"The answer was cut off: {error}.") if flow is not None else None
+        )
         if text is not None:
             self._stopped = True
             await self._out(text, False)

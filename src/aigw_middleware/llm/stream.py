@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exchange import Finish, Refusal
+from ..forms import Uncovered
 from .dialects.base import Delta, Dialect, Piece, Place
 from .frame import Frame
 from .framing import SSE, Framing, FramingError
@@ -342,8 +343,6 @@ class StreamFlow:
                 self._finish(finished, None, ())
                 return
         elif self._stream.opaque(event):
-            from .view import Uncovered
-
             for position, hook in enumerate(self._chain.hooks):
                 if hook is None:
                     continue
@@ -453,7 +452,7 @@ class StreamFlow:
                 break
         if self._chain is not None and not self.finished:
             for hook in self._chain.hooks:
-                refusal = self.contain(self.exchange, hook, error) if hook is not None else None
+                refusal = self.contain(self.exchange, hook, Uncovered(str(error))) if hook is not None else None
                 if refusal is not None:
                     self._deny(refusal)
                     break

@@ -22,8 +22,8 @@ from .anthropic_blocks import (
     call_of,
     characteristic,
     content_slots,
+    definition_texts,
     emptied,
-    leaves,
     unreadable,
 )
 from .anthropic_events import message
@@ -130,10 +130,11 @@ class AnthropicMessages(Dialect):
                 kind = "system" if role == "system" else "content"
                 yield from content_slots(sent.get("content"), sent, "content", index, role, kind)
         for number, tool in enumerate(dicts(body.get("tools"))):
-            for holder, key in (*descriptions(tool), *leaves(tool.get("input_examples"))):
+            for holder, key in definition_texts(tool):
                 yield Slot(holder, key, "tool_definition", 0, "", number)
-        for holder, key in descriptions(body.get("output_config")):
-            yield Slot(holder, key, "tool_definition", 0, "", -1)
+        for name in ("output_config", "output_format"):  # the schema of the answer, and where it stood before
+            for holder, key in descriptions(body.get(name)):
+                yield Slot(holder, key, "tool_definition", 0, "", -1)
 
     def attachments(self, body: Any) -> Iterator[Attachment]:
         if not isinstance(body, dict):

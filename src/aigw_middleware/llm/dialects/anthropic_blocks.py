@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ... import json as strict_json
 from .base import Attachment, Call, Slot
+from .walking import descriptions
 
 LEAF: Final = 1 << 32
 """Parts from here on are the texts inside of a block that has no text of its own; below it are the blocks' numbers."""
@@ -25,15 +26,37 @@ _RESULTS = frozenset(
         "bash_code_execution_tool_result",
         "text_editor_code_execution_tool_result",
         "tool_search_tool_result",
+        "advisor_tool_result",
     }
 )
 _DOCUMENTS = frozenset({"document", "search_result", "compaction"})
 _THINKING = frozenset({"thinking", "redacted_thinking"})
-_BLOCKS = frozenset({"text", "image", "container_upload"}) | CALLS | _RESULTS | _DOCUMENTS | _THINKING
+_TOOLS = frozenset({"tool_addition", "mcp_tool_listing"})
+"""Blocks that define tools, or name them."""
+_BLOCKS = (
+    frozenset({"text", "image", "container_upload", "tool_removal", "fallback"})
+    | CALLS
+    | _RESULTS
+    | _DOCUMENTS
+    | _THINKING
+    | _TOOLS
+)
 _INNER = frozenset({"text", "image", "document", "search_result", "tool_reference", "browser_state"})
 _SOURCES = frozenset({"text", "base64", "url", "file", "content"})
 
-_WITHOUT_TEXT = frozenset({"image", "base64", "url", "file", "redacted_thinking", "container_upload", "tool_reference"})
+_WITHOUT_TEXT = frozenset(
+    {
+        "image",
+        "base64",
+        "url",
+        "file",
+        "redacted_thinking",
+        "container_upload",
+        "tool_reference",
+        "tool_removal",
+        "fallback",
+    }
+)
 """Types of objects, sources among them, that hold nothing that is read as text."""
 _NO_TEXT = frozenset(
     {
@@ -47,6 +70,7 @@ _NO_TEXT = frozenset(
         "file_type",
         "media_type",
         "error_code",
+        "stop_reason",
         "retrieved_at",
         "signature",
         "encrypted_content",
@@ -118,6 +142,9 @@ def block_slots(
         inside = "tool_arguments"
         arguments = block.get("input")
         found = iter([(block, "input")]) if isinstance(arguments, str) else leaves(arguments)
+    elif form in _TOOLS:
+        inside = "tool_definition"
+        found = definition_texts(block)
     elif form in _DOCUMENTS:
         if sent and block.get("signature"):  # a compaction, signed as thinking is
             return
@@ -130,6 +157,18 @@ def block_slots(
         inside = kind
     for place, (holder, key) in enumerate(found):
         yield Slot(holder, key, inside, index, role, (number + 1) * LEAF + place)
+
+
+def definition_texts(tool: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield `(container, key)` of every text of a tool's definition, or of an object that holds such."""
+    if not isinstance(tool, dict):
+        return
+    yield from descriptions(tool)
+    wrapped = tool.get("tool")
+    inline = wrapped.get("definition") if isinstance(wrapped, dict) else None
+    for definition in (tool, inline):
+        if isinstance(definition, dict):
+            yield from leaves(definition.get("input_examples"))
 
 
 def call_of(block: Any, number: int) -> Iterator[Call]:

@@ -17,10 +17,10 @@ from ..framing import JSON_ARRAY, SSE, Framing
 from ..sse import encode_event
 from ..usage import Usage
 from .base import Attachment, Call, Delta, Dialect, Paths, Piece, Place, Slot
-from .gemini_answer import Reading, candidates_of, cut_off
+from .gemini_answer import Reading, candidates_of, cut_off, drop_logprobs
 from .gemini_parts import SPELLINGS, key_of, one_or_more
 from .gemini_requests import in_snake_case, insert, request_attachments, request_texts, why_unread
-from .gemini_stream import FINISH_REASONS, GeminiStream, drop_logprobs
+from .gemini_stream import FINISH_REASONS, GeminiStream
 from .walking import read_path, write_path
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ Everything else comes whole, in one part of one chunk: each of its texts has a `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from ... import json as strict_json
@@ -22,6 +22,9 @@ from .gemini_usage import gemini_usage
 from .walking import dicts
 
 _UNTOLD: Final = ("", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED")
+_REASONS: Final = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
+_BLOCKS: Final = ("", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT")
+"""Reasons by their numbers, as far as they are the same in both APIs; clients may ask for `enum-encoding=int`."""
 _MAX_REOPENED: Final = 16  # runs before the last that a break closes again, where the event that did was not sent
 _KNOWN: Final = frozenset(
     spelled
@@ -56,10 +59,12 @@ class Candidate:
 class Joined:
     """Several strings that are one text, as the container of its Slot. Written, it stands in the first of them."""
 
-    __slots__ = ("places",)
+    __slots__ = ("logged", "places")
 
     def __init__(self, places: list[tuple[Any, Any]]) -> None:
         self.places = places
+        self.logged: list[dict[str, Any]] = []
+        """Candidates that tell the tokens of the text again, which they do no more when it is another one."""
 
     def __getitem__(self, key: str) -> str:
         return "".join(container[inner] for container, inner in self.places)
@@ -67,6 +72,8 @@ class Joined:
     def __setitem__(self, key: str, text: str) -> None:
         for number, (container, inner) in enumerate(self.places):
             container[inner] = "" if number else text
+        for candidate in self.logged:
+            drop_logprobs(candidate)
 
 
 class Reading:
@@ -83,6 +90,7 @@ class Reading:
         self.model = ""
         self.identifier = ""
         self.error = False
+        self._logged: dict[str, Any] | None = None
 
     def read(self, body: Any) -> Reading:
         """Add what a chunk says, or each of a list of them."""
@@ -94,8 +102,8 @@ class Reading:
         given = list(candidates_of(chunk))
         for index, candidate in given:
             self._candidate(index, candidate)
-        blocked = get(get(chunk, "promptFeedback"), "blockReason")
-        if isinstance(blocked, str) and blocked not in _UNTOLD:
+        blocked = _word(get(get(chunk, "promptFeedback"), "blockReason"), _BLOCKS)
+        if blocked not in _UNTOLD:
             self.reasons.append(blocked)
             if not given:
                 self.finished.append(0)
@@ -112,12 +120,13 @@ class Reading:
         state = self.candidates.get(index)
         if state is None:
             state = self.candidates[index] = Candidate()
+        self._logged = candidate if get(candidate, "logprobsResult") is not None else None
         for item in parts_of(candidate):
             self.part(index, state, item)
         for container, key in grounding(candidate):
             self.leaf(index, state, container, key, "document")
-        reason = get(candidate, "finishReason")
-        if isinstance(reason, str) and reason not in _UNTOLD:
+        reason = _word(get(candidate, "finishReason"), _REASONS)
+        if reason not in _UNTOLD:
             self.finished.append(index)
             self.reasons.append(reason)
             state.finished = True
@@ -182,6 +191,24 @@ class Reading:
             slot.container.places.append((container, key))
         else:
             slot.container, slot.key = Joined([(slot.container, slot.key), (container, key)]), "text"
+        if self._logged is not None and place[2] < LEAVES:
+            slot = self.slots[place]
+            if not isinstance(slot.container, Joined):
+                slot.container, slot.key = Joined([(container, key)]), "text"
+            slot.container.logged.append(self._logged)
+
+
+def _word(value: Any, words: Sequence[str]) -> str:
+    """Return an enumeration's word, told as such or as its number, which stands for itself where it has no word here."""
+    if type(value) is int:
+        return words[value] if 0 <= value < len(words) else str(value)
+    return value if isinstance(value, str) else ""
+
+
+def drop_logprobs(candidate: dict[str, Any]) -> None:
+    """Take out what tells the tokens of a text again that was replaced."""
+    for name in SPELLINGS["logprobsResult"]:
+        candidate.pop(name, None)
 
 
 def is_chunk(body: Any) -> bool:

@@ -148,16 +148,22 @@ def blobs(part: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def grounding(candidate: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
     """Yield container and key of what an answer repeats of itself and of its sources beside its parts."""
+    for name in SPELLINGS["finishMessage"]:  # repeats a function call that could not be read
+        yield from _strings_at(candidate, (name,))
     metadata = get(candidate, "groundingMetadata")
     if metadata is None:
         return
     for support in one_or_more(get(metadata, "groundingSupports")):
         yield from _strings_at(support, ("segment", "text"))
     for chunk in one_or_more(get(metadata, "groundingChunks")):
-        yield from _strings_at(chunk, ("retrievedContext", "text"))
+        for source in ("web", "retrievedContext", "maps"):
+            yield from _strings_at(chunk, (source, "title"))
+            yield from _strings_at(chunk, (source, "text"))
         yield from _strings_at(chunk, ("retrievedContext", "ragChunk", "text"))
     for name in ("webSearchQueries", "imageSearchQueries", "retrievalQueries"):
         yield from strings(get(metadata, name))
+    for name in SPELLINGS["renderedContent"]:  # the queries again, as HTML
+        yield from _strings_at(get(metadata, "searchEntryPoint"), (name,))
 
 
 def _strings_at(value: Any, path: Sequence[str]) -> Iterator[tuple[Any, Any]]:

@@ -16,7 +16,7 @@ from ..frame import Frame
 from ..framing import JSON_ARRAY, SSE, Framing
 from ..sse import Event
 from .base import Delta, DialectStream, Piece, Place, Slot
-from .gemini_answer import Candidate, Reading, candidates_of, is_chunk, parts_of
+from .gemini_answer import Candidate, Reading, candidates_of, drop_logprobs, is_chunk, parts_of
 from .gemini_parts import LEAVES, SPELLINGS, one_or_more
 from .openai_chat_stream import splice
 from .walking import strings
@@ -204,12 +204,6 @@ def members(items: list[_T]) -> list[_T]:
 
 class Unreadable:
     """Stands for data that is no JSON."""
-
-
-def drop_logprobs(candidate: dict[str, Any]) -> None:
-    """Take out what tells the tokens of a text again that was replaced."""
-    for name in SPELLINGS["logprobsResult"]:
-        candidate.pop(name, None)
 
 
 def _decoded(data: bytes | None) -> Any:

@@ -19,9 +19,18 @@ _CAMEL_CASE: Final = {
     snake(name): name
     for name in (
         *("promptTokenCount", "candidatesTokenCount", "responseTokenCount", "totalTokenCount"),
-        *("toolUsePromptTokensDetails", *_DETAILS[0], *_DETAILS[1]),
+        *("promptTokenDetails", "toolUsePromptTokensDetails", *_DETAILS[0], *_DETAILS[1]),
     )
 }
+_MODALITIES: Final = {"AUDIO": "AUDIO", "IMAGE": "IMAGE", 4: "AUDIO", 2: "IMAGE"}
+"""Those that are counted apart; by their numbers where a client asks for `enum-encoding=int`."""
+
+
+class _Counted(Usage, eq=False):
+    """Gemini counts anew for each chunk, the prompt too, which may get smaller: what was told last stands."""
+
+    def after(self, earlier: Usage | None) -> Usage:
+        return super().after(earlier) if self.partial else self
 
 
 def gemini_usage(value: Any, *, finished: bool = True) -> Usage | None:
@@ -40,10 +49,13 @@ def gemini_usage(value: Any, *, finished: bool = True) -> Usage | None:
     if prompt is None and said is None and total is None:
         return None
     thoughts, tools = count(value.get("thoughtsTokenCount")), count(value.get("toolUsePromptTokenCount"))
-    sent = _by_modality(value.get("promptTokensDetails"), value.get("toolUsePromptTokensDetails"))
+    sent = _by_modality(
+        value.get("promptTokensDetails") or value.get("promptTokenDetails"),  # the latter as embeddings have it
+        value.get("toolUsePromptTokensDetails"),
+    )
     produced = _by_modality(value.get("candidatesTokensDetails") or value.get("responseTokensDetails"))
     details = [{name: value[name] for name in names if value.get(name) is not None} for names in _DETAILS]
-    return Usage(
+    return _Counted(
         count(prompt) + tools,
         count(said) + thoughts,
         None if total is None else count(total),
@@ -65,6 +77,7 @@ def _by_modality(*details: Any) -> dict[str, int]:
     for told in details:
         for one in dicts(told) if told else ():
             modality = one.get("modality")
-            if modality in ("AUDIO", "IMAGE"):
+            modality = _MODALITIES.get(modality) if isinstance(modality, (str, int)) else None
+            if modality is not None:
                 found[modality] = found.get(modality, 0) + part(one, "tokenCount", "token_count")
     return found

@@ -12,7 +12,19 @@ from ... import json as strict_json
 from ..framing import SSE, Framing
 from ..sse import encode_event
 from .base import Attachment, Call, Delta, Piece, Place, Slot
-from .openai_chat_stream import DONE, LEGACY, TOOL, OpenAIChatStream, read_said
+from .openai_chat_stream import DONE, OpenAIChatStream, read_said
+from .openai_chat_texts import (
+    EXECUTED,
+    LEGACY,
+    PARTS,
+    TOOL,
+    Repeated,
+    detail_texts,
+    listed_texts,
+    part_attachments,
+    part_texts,
+    repeats,
+)
 from .openai_choices import SAMPLING, OpenAIChoices, choices_of, holder_of
 from .openai_shapes import ABSENT, read_answer
 from .openai_usage import openai_usage
@@ -20,16 +32,7 @@ from .walking import descriptions, dicts, strings
 
 _FIELDS = {"reasoning_content": "reasoning", "reasoning": "reasoning", "content": "content", "refusal": "refusal"}
 """In the order in which a stream tells them."""
-_PARTS = {
-    "text": "",
-    "refusal": "",
-    "image_url": "image",
-    "input_audio": "audio",
-    "audio_url": "audio",
-    "video_url": "video",
-    "file": "file",
-}
-"""What a type of content part is: text, or something that holds none that could be read here."""
+_CITED = frozenset({"text", "content", "title"})
 _KIND_OF_ROLE = {"system": "system", "developer": "system", "tool": "tool_result", "function": "tool_result"}
 
 _PARAMETERS = {
@@ -66,7 +69,7 @@ class OpenAIChat(OpenAIChoices):
             if not isinstance(content, list):
                 return "the content of a message is neither text nor a list of parts"
             for part in content:
-                if not isinstance(part, dict) or str(part.get("type")) not in _PARTS:
+                if not isinstance(part, dict) or str(part.get("type")) not in PARTS:
                     return "a message has a part of unknown type"
         return ""
 
@@ -87,10 +90,7 @@ class OpenAIChat(OpenAIChoices):
             if isinstance(content, str):
                 yield Slot(message, "content", kind, index, role)
             elif content is not None:
-                for number, part in enumerate(dicts(content)):
-                    for key in ("text", "refusal"):
-                        if isinstance(part.get(key), str):
-                            yield Slot(part, key, kind, index, role, number)
+                yield from part_texts(content, kind, index, role)
             if len(message) > 2 or content is None or not role:  # more than its role and its content
                 yield from self._other_texts(message, index, role)
         if "tools" in body or "functions" in body:
@@ -113,6 +113,10 @@ class OpenAIChat(OpenAIChoices):
         for field in ("reasoning_content", "reasoning", "refusal", "name"):
             if isinstance(message.get(field), str):
                 yield Slot(message, field, _FIELDS.get(field, "name"), index, role)
+        yield from detail_texts(message.get("reasoning_details"), index, role)
+        for number, (holder, key) in enumerate(strings(message.get("annotations"))):  # sent back, files' texts and all
+            if key in _CITED:
+                yield Slot(holder, key, "document", index, role, number)
         calls = [*dicts(message.get("tool_calls")), *([message] if "function_call" in message else [])]
         for number, call in enumerate(calls):
             function = call.get("function_call") if call is message else call.get("function")
@@ -125,13 +129,7 @@ class OpenAIChat(OpenAIChoices):
     def attachments(self, body: Any) -> Iterator[Attachment]:
         for index, message in enumerate(dicts(body.get("messages"))):
             for part in dicts(message.get("content")):
-                kind = _PARTS.get(str(part.get("type")), "")
-                if not kind:
-                    continue
-                held = part.get(str(part["type"]))
-                held = held if isinstance(held, dict) else {}
-                source = next((held[key] for key in ("url", "data", "file_data", "file_id") if held.get(key)), "")
-                yield Attachment(kind, str(source), index, str(held.get("detail") or ""))
+                yield from part_attachments(part, index)
 
     def insert(self, body: Any, messages: Sequence[tuple[str, str]], *, at_end: bool) -> bool:
         conversation = body.get("messages") if isinstance(body, dict) else None
@@ -151,14 +149,18 @@ class OpenAIChat(OpenAIChoices):
             held = holder_of(message, choice)
             for field, kind in _FIELDS.items():
                 value = message.get(field)
-                if value is None:
-                    continue
                 if isinstance(value, str):
-                    yield Slot(held, field, kind, index, "assistant", 1 if field == "reasoning" else 0)
-                elif isinstance(value, list):
+                    details = detail_texts(message.get("reasoning_details"), index, "assistant")
+                    holder = Repeated(message, details) if repeats(message, field, details) else held
+                    yield Slot(holder, field, kind, index, "assistant", 1 if field == "reasoning" else 0)
+                elif isinstance(value, list) and field != "content":
                     for number, part in enumerate(dicts(value)):
                         if isinstance(part.get("text"), str):
                             yield Slot(holder_of(part, choice), "text", kind, index, "assistant", number)
+            for slot in listed_texts(message, index):
+                if slot.kind == "content":
+                    slot.container = holder_of(slot.container, choice)
+                yield slot
             spoken, legacy = message.get("audio"), message.get("function_call")
             if isinstance(spoken, dict) and isinstance(spoken.get("transcript"), str):
                 yield Slot(spoken, "transcript", "transcript", index, "assistant")
@@ -183,7 +185,7 @@ class OpenAIChat(OpenAIChoices):
         super().finish_answer(body, index, reason, place)
         if place is None:
             return
-        made = place[2] - TOOL + 1 if place[1] == "tool_arguments" else 0
+        made = place[2] - TOOL + 1 if place[1] == "tool_arguments" and place[2] < EXECUTED else 0
         for number, choice in choices_of(body):
             message = choice.get("message")
             if number != index or not isinstance(message, dict):

@@ -13,15 +13,29 @@ from ..errors import error_object
 from ..frame import Frame
 from ..framing import SSE
 from ..sse import Event
+from ..usage import Usage
 from .base import Call, Delta, DialectStream, Piece
-from .openai_shapes import ABSENT, AnswerMessage, DeltaMessage, read_chunk, read_text
+from .openai_chat_texts import (
+    DETAIL,
+    EXECUTED,
+    LEGACY,
+    THOUGHT,
+    TOOL,
+    Repeated,
+    detail_texts,
+    listed_texts,
+    repeats,
+)
+from .openai_shapes import ABSENT, Chunk, DeltaMessage, read_chunk, read_text
 from .openai_usage import openai_usage
 from .walking import dicts
 
 DONE: Final = b"data: [DONE]\n\n"
-LEGACY: Final = 999  # the part of a `function_call`, which came before tool calls
-TOOL: Final = 1_000  # parts of tool arguments are numbered from here; 1 tells `reasoning` from its namesake, 0
 _FIELD_OF_KIND = {"content": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
+_HEAD: Final = frozenset(
+    {"id", "object", "model", "type", "event", "provider", "service_tier", "system_fingerprint", "request_id"}
+)
+"""Texts of an event that no model wrote."""
 
 
 class OpenAIChatStream(DialectStream):
@@ -45,19 +59,21 @@ class OpenAIChatStream(DialectStream):
             if choice.finish_reason:
                 finished.append(choice.index)
                 reasons.append(choice.finish_reason)
-        usage = None
-        if chunk.usage is not ABSENT and bytes(chunk.usage) != b"null":
-            usage = openai_usage(strict_json.decode(bytes(chunk.usage)))
+        usage = _usage_of(chunk)
+        error = chunk.error is not ABSENT and bytes(chunk.error) != b"null"
+        if chunk.choices is None and usage is None and not error and not tells_nothing(data):
+            return None
         return Delta(
             pieces,
             finished,
             usage,
             chunk.model,
-            error=chunk.error is not ABSENT and bytes(chunk.error) != b"null",
+            error=error,
             usage_only=usage is not None and not chunk.choices,
             identifier=chunk.id,
             calls=calls,
             reasons=reasons,
+            closed=[(piece.index, piece.part) for piece in pieces if piece.part >= EXECUTED],  # they come whole
         )
 
     def text_of(self, data: bytes) -> tuple[int, str] | None:
@@ -78,6 +94,8 @@ class OpenAIChatStream(DialectStream):
             or delta.audio is not None
             or delta.reasoning is not None
             or delta.refusal is not None
+            or delta.reasoning_details
+            or delta.executed_tools
         ):
             return None
         return choice.index, delta.content
@@ -105,7 +123,8 @@ class OpenAIChatStream(DialectStream):
 
     def without_usage(self, event: Event) -> Event:
         body = strict_json.decode(event.data or b"")
-        del body["usage"]
+        if body.pop("usage", None) is None:
+            return event  # where else it stands, it does whether or not it is asked for
         return self.framing.event(self.encode(body, event))
 
     def text_event(self, template: Event, piece: Piece) -> bytes:
@@ -115,11 +134,19 @@ class OpenAIChatStream(DialectStream):
             delta["audio"] = {"transcript": piece.text}
         elif piece.part == LEGACY:
             delta["function_call"] = {"arguments": piece.text}
+        elif piece.part >= EXECUTED:
+            delta["executed_tools"] = [{"arguments" if piece.kind == "tool_arguments" else "output": piece.text}]
+        elif piece.kind == "reasoning" and piece.part >= DETAIL:
+            delta["reasoning_details"] = [_detail(piece.text, piece.part - DETAIL)]
+        elif piece.kind == "reasoning" and piece.part >= THOUGHT:
+            delta["content"] = [{"type": "thinking", "thinking": [{"type": "text", "text": piece.text}]}]
         elif piece.kind == "tool_arguments":
             name, key = ("custom", "input") if b'"custom"' in (template.data or b"") else ("function", "arguments")
             delta["tool_calls"] = [{"index": piece.part - TOOL, name: {key: piece.text}}]
         else:
             delta["reasoning" if piece.part == 1 else _FIELD_OF_KIND[piece.kind]] = piece.text
+            if piece.kind == "reasoning" and b'"reasoning_details"' in (template.data or b""):
+                delta["reasoning_details"] = [_detail(piece.text, 0)]
         body["choices"] = [{"index": piece.index, "delta": delta, "finish_reason": None}]
         return self.encode(body, template)
 
@@ -154,7 +181,7 @@ def template_of(event: Event | None) -> dict[str, Any]:
 
 def read_said(
     index: int,
-    said: DeltaMessage | AnswerMessage,
+    said: DeltaMessage,
     pieces: list[Piece],
     calls: list[Call],
     *,
@@ -166,13 +193,19 @@ def read_said(
     if said.reasoning:
         pieces.append(Piece(index, "reasoning", 1, said.reasoning))
     content = said.content
-    if content:
-        if isinstance(content, str):
-            pieces.append(Piece(index, "content", 0, content))
-        else:
-            pieces += [Piece(index, "content", part, text.text) for part, text in enumerate(content) if text.text]
+    if content and isinstance(content, str):
+        pieces.append(Piece(index, "content", 0, content))
     if said.refusal:
         pieces.append(Piece(index, "refusal", 0, said.refusal))
+    if isinstance(content, list) or said.reasoning_details or said.executed_tools:
+        listed = {
+            "content": content,
+            "reasoning": said.reasoning,
+            "reasoning_content": said.reasoning_content,
+            "reasoning_details": said.reasoning_details,
+            "executed_tools": said.executed_tools,
+        }
+        pieces += [Piece(*slot.place, slot.text) for slot in listed_texts(listed, index) if slot.text]
     if said.audio is not None and said.audio.transcript:
         pieces.append(Piece(index, "transcript", 0, said.audio.transcript))
     if said.function_call is not None and said.function_call.arguments:
@@ -214,7 +247,32 @@ def splice(raw: bytes, member: bytes, text: str) -> bytes | None:
     return raw[:start] + strict_json.encode(text) + raw[end + 1 :]
 
 
+def tells_nothing(data: bytes) -> bool:
+    """Whether an event without choices holds no text, either: names, numbers and flags at most."""
+    body = strict_json.decode(data)
+    return isinstance(body, dict) and all(
+        name in _HEAD or not value or not isinstance(value, (str, list, dict)) for name, value in body.items()
+    )
+
+
+def _usage_of(chunk: Chunk) -> Usage | None:
+    """Return the usage of an event: of its own, of Groq's member, or of a choice as Moonshot has it."""
+    if chunk.usage is not ABSENT and bytes(chunk.usage) != b"null":
+        return openai_usage(strict_json.decode(bytes(chunk.usage)))
+    if isinstance(chunk.x_groq, dict) and chunk.x_groq.get("usage"):
+        return openai_usage(chunk.x_groq["usage"])
+    return next((openai_usage(choice.usage) for choice in chunk.choices or () if choice.usage), None)
+
+
+def _detail(text: str, index: int) -> dict[str, Any]:
+    return {"type": "reasoning.text", "text": text, "index": index}
+
+
 def _set_text(delta: dict[str, Any], piece: Piece) -> None:
+    for slot in listed_texts(delta, piece.index):
+        if slot.place == piece.place:
+            slot.container[slot.key] = piece.text
+            return
     if piece.kind == "transcript":
         delta["audio"]["transcript"] = piece.text
         return
@@ -228,4 +286,7 @@ def _set_text(delta: dict[str, Any], piece: Piece) -> None:
                     if isinstance(call.get(name), dict) and call[name].get(key):
                         call[name][key] = piece.text
         return
-    delta["reasoning" if piece.part == 1 else _FIELD_OF_KIND[piece.kind]] = piece.text
+    field = "reasoning" if piece.part == 1 else _FIELD_OF_KIND[piece.kind]
+    details = detail_texts(delta.get("reasoning_details"), piece.index, "assistant")
+    holder: Any = Repeated(delta, details) if repeats(delta, field, details) else delta
+    holder[field] = piece.text

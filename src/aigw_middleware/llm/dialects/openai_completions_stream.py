@@ -14,7 +14,7 @@ from ... import json as strict_json
 from ..frame import Frame
 from ..sse import Event
 from .base import Delta, Piece
-from .openai_chat_stream import OpenAIChatStream, template_of
+from .openai_chat_stream import OpenAIChatStream, tells_nothing, template_of
 from .openai_shapes import ABSENT
 from .openai_usage import openai_usage
 from .walking import dicts
@@ -55,7 +55,7 @@ class OpenAICompletionsStream(OpenAIChatStream):
         finished: list[int] = []
         reasons: list[str] = []
         for position, choice in enumerate(choices):
-            if choice.delta is not ABSENT:
+            if bytes(choice.delta) not in (b"null", b"{}"):
                 return None  # a chunk of another API, which says its text elsewhere
             index = position if choice.index is None else choice.index
             if choice.text:
@@ -64,6 +64,8 @@ class OpenAICompletionsStream(OpenAIChatStream):
                 finished.append(index)
                 reasons.append(choice.finish_reason)
         usage = openai_usage(chunk.usage)
+        if chunk.choices is None and usage is None and chunk.error is None and not tells_nothing(data):
+            return None
         return Delta(
             pieces,
             finished,

@@ -30,6 +30,7 @@ _FIELDS: Final = (
 """Members that are one text: name, kind, role and part."""
 _MAIN: Final = ("prompt", "input", "query")
 """Members of which every request has one."""
+_TIMED: Final = ("segments", "words", "logprobs")
 _IMAGES: Final = ("image", "images", "input_reference")
 
 
@@ -54,6 +55,26 @@ class _Answer(msgspec.Struct):
 _read = msgspec.json.Decoder(_Answer).decode
 
 
+class _Timed:
+    """A transcript that is told once more, with times: segments and words go when it is replaced."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self._body = body
+
+    def __getitem__(self, key: str) -> Any:
+        return self._body[key]
+
+    def __setitem__(self, key: str, text: str) -> None:
+        if text == self._body[key]:
+            return
+        self._body[key] = text
+        for name in _TIMED:
+            if self._body.get(name):
+                self._body[name] = []
+
+
 class _Inputs(Dialect):
     """What these APIs have in common: their answers."""
 
@@ -62,7 +83,8 @@ class _Inputs(Dialect):
             return
         for part, name in enumerate(("text", "prompt"), 1):
             if isinstance(body.get(name), str):
-                yield Slot(body, name, "content", 0, "assistant", part)
+                holder: Any = _Timed(body) if name == "text" else body
+                yield Slot(holder, name, "content", 0, "assistant", part)
         for index, made in enumerate(dicts(body.get("data"))):
             if isinstance(made.get("revised_prompt"), str):
                 yield Slot(made, "revised_prompt", "content", index, "assistant")

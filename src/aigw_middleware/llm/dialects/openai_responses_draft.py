@@ -154,13 +154,17 @@ class Draft:
         lists: dict[str, list[Any]] = {}
         for place, (form, text) in sorted(written.items()):
             if form is None:
-                lists.setdefault("content", []).extend([held.parts[place]] if place in held.parts else ())
+                if place in held.parts:
+                    lists.setdefault("content", []).append(held.parts[place])
                 continue
             if place not in held.closed:
                 yield done_step(form, item, place, text)
             if not form.frame:
                 if form.position:
                     lists.setdefault(form.item, []).append(text)
+                elif form.item == "apply_patch_call":
+                    operation = item.get("operation")
+                    item["operation"] = {**(operation if isinstance(operation, dict) else {}), form.member: text}
                 else:
                     item[form.member] = text
                 continue

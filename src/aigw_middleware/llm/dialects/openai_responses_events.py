@@ -12,6 +12,7 @@ import msgspec
 
 from .base import Place, Slot
 from .openai_responses_texts import FIELD, ITEM, Written, item_texts, part_texts, response_texts
+from .walking import dicts
 
 Step: TypeAlias = tuple[str, dict[str, Any]]
 """Name and members of an event that is to be written."""
@@ -49,6 +50,7 @@ _FORMS: Final = (
     Form("response.mcp_call_arguments", "mcp_call", "tool_arguments", 0, "arguments"),
     Form("response.code_interpreter_call_code", "code_interpreter_call", "tool_arguments", 0, "code"),
     Form("response.shell_call_command", "shell_call", "tool_arguments", 0, "command", "command_index"),
+    Form("response.apply_patch_call_operation_diff", "apply_patch_call", "tool_arguments", 0, "diff"),
     Form("response.audio.transcript", "", "transcript", 9, "transcript"),  # of no item: a field that none has
 )
 DELTAS: Final[Mapping[str, Form]] = {f"{form.stem}.delta": form for form in _FORMS}
@@ -66,6 +68,10 @@ FRAMES: Final[Mapping[str, tuple[str, int]]] = {
     )
     for end in ("added", "done")
 }
+OUTPUT: Final = "response.shell_call_output_content.delta"
+OUTPUTS: Final = "response.shell_call_output_content.done"
+_STREAMS: Final = ("stdout", "stderr")
+"""What a command wrote, in the order of the fields of its item; an event adds to them, another tells them whole."""
 ITEMS: Final = frozenset({"response.output_item.added", "response.output_item.done"})
 ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 LIFECYCLE: Final = ENDS | {"response.created", "response.queued", "response.in_progress"}
@@ -113,6 +119,13 @@ def event_texts(body: dict[str, Any], name: str, indexes: Sequence[int] | None =
     elif name in ITEMS:
         if isinstance(body.get("item"), dict):
             yield from item_texts(body["item"], 0, part_of(body, 0, ""))
+    elif name in (OUTPUT, OUTPUTS):
+        told = body.get("delta") if name == OUTPUT else body.get("output")
+        for entry, written in enumerate([told] if name == OUTPUT else dicts(told)):
+            for field, key in enumerate(_STREAMS):
+                if isinstance(written, dict) and isinstance(written.get(key), str):
+                    place = part_of(body, field, "command_index") + entry
+                    yield Slot(written, key, "tool_result", 0, "tool", place)
     elif name in LIFECYCLE:
         yield from response_texts(body.get("response"), indexes)
 

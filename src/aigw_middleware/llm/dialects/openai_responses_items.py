@@ -1,6 +1,7 @@
 """The items that OpenAI's Responses are made of, in requests, answers and events: their types.
 
-Source: the OpenAI API reference, "Responses": input items, the response object, streaming events.
+Source: the OpenAI API reference, "Responses": input items, the response object, streaming events; `x_search_call`, and
+`arguments` and `prompt` of what the provider's own tools are asked, as xAI has them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ FIELDS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "mcp_approval_request": (("tool_arguments", ("arguments",)),),
     "mcp_approval_response": (("tool_result", ("reason",)),),
     "mcp_list_tools": (("tool_result", ("error",)),),
-    "code_interpreter_call": (("tool_arguments", ("code",)), ("tool_result", ("outputs", ANY, "logs"))),
+    "code_interpreter_call": (
+        ("tool_arguments", ("code",)),
+        ("tool_result", ("outputs", ANY, "logs")),
+        ("tool_arguments", ("arguments",)),
+    ),
     "local_shell_call": (
         ("tool_arguments", ("action", "command")),
         ("tool_arguments", ("action", "env")),
@@ -63,12 +68,15 @@ FIELDS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
         ("tool_arguments", ("action", "queries")),
         ("tool_arguments", ("action", "pattern")),
         ("tool_arguments", ("action", "url")),
+        ("tool_arguments", ("arguments",)),
     ),
+    "x_search_call": (("tool_arguments", ("arguments",)), ("tool_arguments", ("input",))),
     "file_search_call": (
         ("tool_arguments", ("queries",)),
         ("document", ("results", ANY, "text")),
+        ("tool_arguments", ("arguments",)),
     ),
-    "image_generation_call": (("tool_arguments", ("revised_prompt",)),),
+    "image_generation_call": (("tool_arguments", ("revised_prompt",)), ("tool_arguments", ("prompt",))),
     "tool_search_call": (("tool_arguments", ("arguments",)),),
     "program": (("tool_arguments", ("code",)),),
     "program_output": (("tool_result", ("result",)),),

@@ -21,9 +21,12 @@ from .openai_responses_draft import NOTED, Draft, Texts
 from .openai_responses_events import (
     DELTAS,
     ENDS,
+    FORM_OF_TEXT,
     FRAMES,
     ITEMS,
     LIFECYCLE,
+    OUTPUT,
+    OUTPUTS,
     WHOLES,
     Step,
     event_texts,
@@ -31,12 +34,13 @@ from .openai_responses_events import (
     part_of,
     tells_nothing,
 )
-from .openai_responses_items import PARTS
+from .openai_responses_items import PARTS, type_of
 from .openai_responses_object import Numbering, Small, decoded, read_small, reasons, splice, text, usage
 from .openai_responses_texts import FIELD, ITEM
 
 _TEXT: Final = "response.output_text.delta"
-_TELLING: Final = DELTAS.keys() | WHOLES.keys() | FRAMES.keys() | ITEMS | LIFECYCLE
+_WRITTEN: Final = "shell_call_output"
+_TELLING: Final = DELTAS.keys() | WHOLES.keys() | FRAMES.keys() | ITEMS | LIFECYCLE | {OUTPUT, OUTPUTS}
 
 
 class OpenAIResponsesStream(DialectStream):
@@ -146,13 +150,15 @@ class OpenAIResponsesStream(DialectStream):
             identifier=text(response.get("id")),
             calls=calls,
             reasons=list(reasons(response)),
-            closed=self._closed(name, body),
+            closed=self._closed(name, body, pieces),
             restated=restated,
         )
 
-    def _closed(self, name: str, body: dict[str, Any]) -> list[tuple[int, int]]:
+    def _closed(self, name: str, body: dict[str, Any], pieces: Sequence[Piece]) -> list[tuple[int, int]]:
         if not name.endswith(".done"):
-            return []
+            return [(0, piece.part) for piece in pieces if not _grows(piece, body.get("item"))]
+        if name == OUTPUTS:
+            return [(0, part_of(body, field, "command_index")) for field in (0, 1)]
         if name in ITEMS:
             return [(0, part) for part in self._told.get(number(body.get("output_index")), ())]
         form = WHOLES.get(name)
@@ -221,12 +227,11 @@ class OpenAIResponsesStream(DialectStream):
         told = body.get("sequence_number")
         if type(told) is int:
             self._number = max(self._number, told)
-        if name not in DELTAS:
+        slots = list(event_texts(body, name)) if name in DELTAS or name == OUTPUT else []
+        if not any(slot.place == piece.place for slot in slots):
             return self._written(self._draft.say(piece, texts), 0)
-        slot = next(event_texts(body, name), None)
-        if slot is None or slot.place != piece.place:
-            return self._written(self._draft.say(piece, texts), 0)
-        slot.container[slot.key] = piece.text
+        for slot in slots:
+            slot.container[slot.key] = piece.text if slot.place == piece.place else ""
         if type(told) is int:
             body["sequence_number"] = self._number
         return self.encode(body, template)
@@ -250,3 +255,10 @@ class OpenAIResponsesStream(DialectStream):
             body = {"type": name, "sequence_number": self._number, **members}
             out.append(self.encode(body, event=name if self._typed else ""))
         return b"".join(out)
+
+
+def _grows(piece: Piece, item: Any) -> bool:
+    """Whether events may add to a text; one of an item that has no events for it was told whole."""
+    if not isinstance(item, dict):
+        return True
+    return (type_of(item), piece.kind, piece.part % ITEM // FIELD) in FORM_OF_TEXT or type_of(item) == _WRITTEN

@@ -39,15 +39,17 @@ class Audio(msgspec.Struct):
 
 
 class DeltaMessage(msgspec.Struct):
-    """What an event adds to the message of one choice."""
+    """What an event adds to the message of one choice, or the whole of one."""
 
-    content: str | None = None
+    content: str | list[Any] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
     function_call: FunctionCall | None = None
     audio: Audio | None = None
+    reasoning_details: Any = None
+    executed_tools: Any = None
 
 
 class ChunkChoice(msgspec.Struct):
@@ -56,6 +58,7 @@ class ChunkChoice(msgspec.Struct):
     index: int = 0
     delta: DeltaMessage | None = None
     finish_reason: str | None = None
+    usage: Any = None
 
 
 class Chunk(msgspec.Struct):
@@ -66,24 +69,13 @@ class Chunk(msgspec.Struct):
     error: msgspec.Raw = ABSENT
     model: str | None = None
     id: str | None = None
-
-
-class TextPart(msgspec.Struct):
-    """A part of a content that is a list."""
-
-    text: str | None = None
-
-
-class AnswerMessage(DeltaMessage):
-    """The message of one choice of a whole answer."""
-
-    content: str | list[TextPart] | None = None  # type: ignore[assignment]
+    x_groq: Any = None
 
 
 class AnswerChoice(msgspec.Struct):
     """One choice of a whole answer."""
 
-    message: AnswerMessage | None = None
+    message: DeltaMessage | None = None
     index: int | None = None
     finish_reason: str | None = None
 
@@ -108,6 +100,8 @@ class TextDelta(msgspec.Struct, gc=False):
     tool_calls: Any = None
     function_call: Any = None
     audio: Any = None
+    reasoning_details: Any = None
+    executed_tools: Any = None
 
 
 class TextChoice(msgspec.Struct, gc=False):
