@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aigw_middleware import Channel, Exchange, Finish, Needs, Plugin, PluginConfig, Stage
+from aigw_middleware.llm.dialects import DialectTable
 from aigw_middleware.llm.framing import AWS_EVENT_STREAM, SSE
 from aigw_middleware.testing.matrix import Script, Scripted, assert_same, run_everywhere
 from tests.llm.calls import ANSWER, CALLS, SAID
@@ -100,13 +101,50 @@ def test_its_texts_are_changed_and_stopped(cut: int) -> None:
     assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        (
+            "/model/amazon.nova-pro-v1:0/converse",
+            {"messages": [{"role": "user", "content": [{"text": "a"}]}]},
+            "unread",
+        ),
+        ("/model/amazon.nova-pro-v1:0/converse-stream", {"messages": []}, "unread"),
+        ("/model/amazon.titan-text/invoke", {"inputText": "a"}, "unread"),
+        ("/model/anthropic.claude-v2/invoke", {"prompt": "a", "max_tokens_to_sample": 9}, "unread"),
+        ("/model/anthropic.claude-3/count-tokens", {"input": {}}, "unread"),
+        (PATH, {"anthropic_version": "bedrock-2023-05-31", "messages": []}, "anthropic-messages"),
+        ("/v1/complete", {"prompt": "a"}, "unread"),
+        ("/chain/invoke", {"input": "a"}, ""),
+        ("/talk/converse", {"text": "a"}, ""),
+    ],
+)
+def test_what_bedrock_serves_is_recognised(path: str, body: Any, name: str) -> None:
+    table = DialectTable()
+    found = table.of_path(path) or table.of_body(path, body)
+    assert (found.name if found is not None else "") == name
+    script = Script(
+        method="POST", path=path, headers=[("content-type", "application/json")], body=[json.dumps(body).encode()]
+    )
+    transcript = assert_same(run_everywhere(script, lambda: [Guard()], hosts=["asgi", "wsgi", "httpx"]))
+    assert (transcript.status == 400, bool(transcript.seen)) == (name == "unread", name != "unread")
+
+
+class Guard(Plugin[PluginConfig]):
+    """Must see every text."""
+
+    name, stage, on_uncovered = "guard", Stage.DEFAULT, "deny"
+    needs = Needs.LLM
+
+    def on_request_body(self, exchange: Exchange) -> None:
+        assert exchange.llm is not None
+        list(exchange.llm.texts())
+
+    def on_text(self, exchange: Exchange, text: str, channel: Channel) -> None:
+        return None
+
+
 def test_a_damaged_frame_is_no_way_past_a_guard() -> None:
-    class Guard(Plugin[PluginConfig]):
-        name, stage, on_uncovered = "guard", Stage.DEFAULT, "deny"
-
-        def on_text(self, exchange: Exchange, text: str, channel: Channel) -> None:
-            return None
-
     chunks = frames()
     middle = len(chunks) // 2
     chunks[middle] = chunks[middle][:-1] + bytes([chunks[middle][-1] ^ 1])

@@ -283,3 +283,13 @@ def test_an_event_without_choices_may_hold_text_that_nobody_sees(name: str, body
     event = Event(b"data: " + encode(body) + b"\n\n")
     assert (stream.read(event) is not None) is known
     assert stream.opaque(event)
+
+
+def test_texts_of_a_list_are_numbered_like_one_text() -> None:
+    """So that a text that follows a thought in its event and one in an event of its own are one stream of text."""
+    places = []
+    for content in ([THINKING, {"type": "text", "text": "a"}], [{"type": "text", "text": "b"}], "c"):
+        found = CHAT.open().read(Event(b"data: " + encode({"choices": [{"index": 0, "delta": {"content": content}}]})))
+        assert found is not None
+        places += [piece.place for piece in found.pieces if piece.kind == "content"]
+    assert places == [(0, "content", 0)] * 3

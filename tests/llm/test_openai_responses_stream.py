@@ -841,7 +841,7 @@ def patch(*pieces: str) -> tuple[list[Told], dict[str, Any]]:
     stem = "response.apply_patch_call_operation_diff"
 
     def item(status: str, difference: str) -> dict[str, Any]:
-        operation = {"type": "create_file", "path": "birds.txt", "diff": difference}
+        operation = {"type": "create_file", "path": "file.txt", "diff": difference}
         return {"id": "apc_1", "type": "apply_patch_call", "status": status, "call_id": "c", "operation": operation}
 
     whole = "".join(pieces)
@@ -856,32 +856,34 @@ def patch(*pieces: str) -> tuple[list[Told], dict[str, Any]]:
 def command(*pieces: str) -> tuple[list[Told], dict[str, Any]]:
     """What a command wrote, told in pieces that are objects, then whole, then with its item."""
     at = {"item_id": "sho_1", "output_index": 0}
-    written = {"stdout": "".join(pieces), "stderr": "a bird!", "outcome": {"type": "exit", "exit_code": 0}}
+    written = {"stdout": "".join(pieces), "stderr": "a cat!", "outcome": {"type": "exit", "exit_code": 0}}
     item = {"id": "sho_1", "type": "shell_call_output", "call_id": "c", "max_output_length": None}
     stem = "response.shell_call_output_content"
     whole = {**item, "status": "completed", "output": [written]}
     return [
         ("response.output_item.added", {"output_index": 0, "item": {**item, "status": "in_progress", "output": []}}),
         *((f"{stem}.delta", {**at, "command_index": 0, "delta": {"stdout": piece}}) for piece in pieces),
-        (f"{stem}.delta", {**at, "command_index": 0, "delta": {"stderr": "a bird!"}}),
+        (f"{stem}.delta", {**at, "command_index": 0, "delta": {"stderr": "a cat!"}}),
         (f"{stem}.done", {**at, "command_index": 0, "output": [written]}),
         ("response.output_item.done", {"output_index": 0, "item": whole}),
     ], whole
 
 
-@pytest.mark.parametrize("made", [patch("+a bi", "rd\n", "+and a b"), command("a bi", "rd\n", "and a b")])
+@pytest.mark.parametrize("made", [patch("+a c", "at\n", "+and a c"), command("a c", "at\n", "and a c")])
 @pytest.mark.parametrize("cut", [1, 7, 0])
 def test_patches_and_what_commands_wrote_are_texts(made: tuple[list[Told], dict[str, Any]], cut: int) -> None:
     told, item = made
     ends = {"response": response("completed", [item], USAGE)}
-    data = written([("response.created", {"response": response("in_progress", [])}), *told, ("response.completed", ends)])
-    assert passed(data, Watcher(), cut=cut) == data
-    left = passed(data, Bird(), cut=cut)
-    assert b"bird" not in left.replace(b"birds.txt", b"")
+    data = written(
+        [("response.created", {"response": response("in_progress", [])}), *told, ("response.completed", ends)]
+    )
+    assert passed(data, Quiet(), cut=cut) == data
+    left = passed(data, Filter(), cut=cut)
+    assert "".join(map(str, leaves([body.get("delta") for body in bodies(left)]))).count("hamster") >= 1
     assert [body["type"] for body in bodies(left) if body["type"].endswith(".done")] == [
         name for name, _ in told if name.endswith(".done")
     ]
-    expected = json.dumps(item).replace("bird", "fish")
+    expected = json.dumps(item).replace("cat", "hamster")
     for body in bodies(left):
         if body["type"] == "response.output_item.done":
             assert body["item"] == json.loads(expected)

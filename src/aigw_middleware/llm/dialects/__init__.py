@@ -11,6 +11,7 @@ from .openai_chat import OpenAIChat
 from .openai_completions import OpenAICompletions
 from .openai_inputs import OpenAIEmbeddings, OpenAIMedia, OpenAIOther
 from .openai_responses import OpenAIResponses
+from .unread import Unread
 
 __all__ = ["DIALECTS", "Attachment", "Dialect", "DialectTable", "Slot"]
 
@@ -25,6 +26,7 @@ DIALECTS: dict[str, Dialect] = {
         OpenAIOther(),
         OpenAIMedia(),
         Gemini(),
+        Unread(),
     )
 }
 
@@ -55,7 +57,7 @@ class DialectTable:
     def of_body(self, path: str, body: Any) -> Dialect | None:
         """Return the dialect that has the shape of a body, first those that the path hints at; None for none."""
         for hints, dialect in self._by_hint:
-            if path.endswith(hints) and dialect.hinted(body):
+            if path.endswith(hints) and dialect.hint_within in path and dialect.hinted(body):
                 return dialect
         return next((dialect for dialect in DIALECTS.values() if dialect.recognises(body)), None)
 

@@ -205,6 +205,8 @@ class Dialect:
     """Path suffixes that mean this dialect."""
     hints: Sequence[str] = ()
     """Path suffixes that mean this dialect where the body has its shape, too."""
+    hint_within: str = ""
+    """What the path must have, too, for `hints` to count."""
     covered: bool = True
     """Whether requests and answers can be read; guards follow `on_uncovered` when not."""
     media_answers: bool = False

@@ -149,7 +149,8 @@ def blobs(part: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 def grounding(candidate: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
     """Yield container and key of what an answer repeats of itself and of its sources beside its parts."""
     for name in SPELLINGS["finishMessage"]:  # repeats a function call that could not be read
-        yield from _strings_at(candidate, (name,))
+        if isinstance(candidate.get(name), str):
+            yield candidate, name
     metadata = get(candidate, "groundingMetadata")
     if metadata is None:
         return

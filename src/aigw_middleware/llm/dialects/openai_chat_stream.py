@@ -135,7 +135,8 @@ class OpenAIChatStream(DialectStream):
         elif piece.part == LEGACY:
             delta["function_call"] = {"arguments": piece.text}
         elif piece.part >= EXECUTED:
-            delta["executed_tools"] = [{"arguments" if piece.kind == "tool_arguments" else "output": piece.text}]
+            member = "arguments" if piece.kind == "tool_arguments" else "output"
+            delta["executed_tools"] = [{"index": 0, member: piece.text}]
         elif piece.kind == "reasoning" and piece.part >= DETAIL:
             delta["reasoning_details"] = [_detail(piece.text, piece.part - DETAIL)]
         elif piece.kind == "reasoning" and piece.part >= THOUGHT:
@@ -144,7 +145,7 @@ class OpenAIChatStream(DialectStream):
             name, key = ("custom", "input") if b'"custom"' in (template.data or b"") else ("function", "arguments")
             delta["tool_calls"] = [{"index": piece.part - TOOL, name: {key: piece.text}}]
         else:
-            delta["reasoning" if piece.part == 1 else _FIELD_OF_KIND[piece.kind]] = piece.text
+            delta[_field(piece)] = piece.text
             if piece.kind == "reasoning" and b'"reasoning_details"' in (template.data or b""):
                 delta["reasoning_details"] = [_detail(piece.text, 0)]
         body["choices"] = [{"index": piece.index, "delta": delta, "finish_reason": None}]
@@ -261,7 +262,14 @@ def _usage_of(chunk: Chunk) -> Usage | None:
         return openai_usage(strict_json.decode(bytes(chunk.usage)))
     if isinstance(chunk.x_groq, dict) and chunk.x_groq.get("usage"):
         return openai_usage(chunk.x_groq["usage"])
-    return next((openai_usage(choice.usage) for choice in chunk.choices or () if choice.usage), None)
+    for choice in chunk.choices or ():
+        if choice.usage:
+            return openai_usage(choice.usage)
+    return None
+
+
+def _field(piece: Piece) -> str:
+    return "reasoning" if piece.kind == "reasoning" and piece.part == 1 else _FIELD_OF_KIND[piece.kind]
 
 
 def _detail(text: str, index: int) -> dict[str, Any]:
@@ -286,7 +294,7 @@ def _set_text(delta: dict[str, Any], piece: Piece) -> None:
                     if isinstance(call.get(name), dict) and call[name].get(key):
                         call[name][key] = piece.text
         return
-    field = "reasoning" if piece.part == 1 else _FIELD_OF_KIND[piece.kind]
+    field = _field(piece)
     details = detail_texts(delta.get("reasoning_details"), piece.index, "assistant")
     holder: Any = Repeated(delta, details) if repeats(delta, field, details) else delta
     holder[field] = piece.text

@@ -48,12 +48,13 @@ _NAMES: Final = frozenset({"type", "name", "id", "url"})
 
 
 def part_texts(parts: Any, kind: str, index: int, role: str) -> Iterator[Slot]:
-    """Yield the texts of a list of content parts."""
-    thoughts = 0
-    for number, part in enumerate(dicts(parts)):
+    """Yield the texts of a list of content parts, numbered without the parts that have none: events have them so."""
+    said = thoughts = 0
+    for part in dicts(parts):
         for key in ("text", "refusal"):
             if isinstance(part.get(key), str):
-                yield Slot(part, key, kind, index, role, number)
+                yield Slot(part, key, kind, index, role, said)
+                said += 1
         thinking = part.get("thinking")
         if isinstance(thinking, str):
             yield Slot(part, "thinking", "reasoning", index, role, THOUGHT + thoughts)

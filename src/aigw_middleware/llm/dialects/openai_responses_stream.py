@@ -131,11 +131,12 @@ class OpenAIResponsesStream(DialectStream):
         if self._places and response:
             for place, item in zip(self._places, response["output"], strict=True):
                 calls += self._items.begin(place, item)
+        adds = name in DELTAS or name == OUTPUT
         pieces: list[Piece] = []
         restated: list[Piece] = []
         for slot in event_texts(body, name, self._places):
             told = self._told.setdefault(slot.part // ITEM, set())
-            if slot.part in told:
+            if slot.part in told and not adds:
                 if self.said is not None:
                     restated.append(Piece(*slot.place, slot.text))
             elif slot.text:
