@@ -205,6 +205,18 @@ def test_whole_answers_are_filtered_alike() -> None:
     assert stopped["choices"][0]["finish_reason"] == "content_filter"
 
 
+@pytest.mark.parametrize("rest", [b"", b"\n"])
+@pytest.mark.parametrize("done", [True, False])
+def test_a_stream_whose_last_event_lacks_its_empty_line_is_read_to_its_end(rest: bytes, done: bool) -> None:
+    data = stream(["the c", "at"], finish=False, done=False)
+    end = DONE if done else event({"content": " and a cat"}, "stop")
+    given_script = script(data + end.removesuffix(b"\n\n") + rest)
+    body = one_host(given_script, filtering(10, "cat", "dog")).body
+    content, reasons, marked = texts(body)
+    assert content[0] == ("the dog" if done else "the dog and a dog")
+    assert (reasons, marked) == ({} if done else {0: "stop"}, done)
+
+
 def test_usage_is_asked_for_and_taken_out_again() -> None:
     seen: list[Any] = []
 

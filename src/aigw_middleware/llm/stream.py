@@ -142,8 +142,9 @@ class StreamFlow:
                 self._account(tail)
             return b""
         try:
-            if tail is not None and tail.complete:  # its last line end could have been half of one more
-                self._event(tail)
+            whole = self._whole(tail) if tail is not None else None
+            if whole is not None:
+                self._event(whole)
                 tail = None
             if not self.finished:
                 self._flush(lambda place: True)
@@ -154,6 +155,16 @@ class StreamFlow:
         if tail is not None and self._chain is None and not self.finished:
             self._out.append(tail.raw)  # an event without its end: nobody reads it, but it is the provider's
         return self._leave()
+
+    def _whole(self, tail: Event) -> Event | None:
+        """Return what a stream left behind its last event if it is one, or would be but for the empty line after it."""
+        if tail.complete:  # its last line end could have been half of one more
+            return tail
+        stream = self._stream
+        if self._chain is None or stream is None or self._framing is not SSE or not tail.data:
+            return None
+        event = Event(tail.raw + (b"\n" if tail.raw.endswith(b"\n") else b"\n\n"))
+        return event if stream.ends(event) or stream.read(event) is not None else None
 
     def break_off(self, status: int, code: str, text: str) -> bytes:
         """End a stream whose rest will not come: what was held back leaves, then the dialect's error event."""
