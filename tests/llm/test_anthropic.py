@@ -412,7 +412,7 @@ PLAIN = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content":
         ("/any", asked({"type": "document", "document": {"data": "x"}}), "openai-chat"),
         ("/any", asked({"type": "thinking", "thinking": [{"type": "text", "text": "x"}]}), "openai-chat"),
         ("/model/a/invoke", {"anthropic_version": "bedrock-2023-05-31", "messages": []}, "anthropic-messages"),
-        ("/model/a/invoke", {"max_tokens": 9, "messages": []}, ""),
+        ("/model/a/invoke", {"max_tokens": 9, "messages": []}, "unread"),
         ("/any", [], ""),
     ],
 )
