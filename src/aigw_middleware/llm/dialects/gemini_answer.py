@@ -21,7 +21,7 @@ from .gemini_parts import LEAVES, SPELLINGS, breaks, get, grounding, one_or_more
 from .gemini_usage import gemini_usage
 from .walking import dicts
 
-_UNTOLD: Final = ("", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED")
+UNTOLD: Final = ("", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED")
 _REASONS: Final = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
 _BLOCKS: Final = ("", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT")
 """Reasons by their numbers, as far as they are the same in both APIs; clients may ask for `enum-encoding=int`."""
@@ -41,8 +41,8 @@ class Candidate:
 
     __slots__ = ("begun", "finished", "named", "paths", "run", "sent", "told")
 
-    def __init__(self) -> None:
-        self.run = 0
+    def __init__(self, run: int = 0) -> None:
+        self.run = run
         self.told = 0
         """Calls and texts that were numbered from LEAVES on."""
         self.sent = 0
@@ -103,7 +103,7 @@ class Reading:
         for index, candidate in given:
             self._candidate(index, candidate)
         blocked = _word(get(get(chunk, "promptFeedback"), "blockReason"), _BLOCKS)
-        if blocked not in _UNTOLD:
+        if blocked not in UNTOLD:
             self.reasons.append(blocked)
             if not given:
                 self.finished.append(0)
@@ -126,7 +126,7 @@ class Reading:
         for container, key in grounding(candidate):
             self.leaf(index, state, container, key, "document")
         reason = _word(get(candidate, "finishReason"), _REASONS)
-        if reason not in _UNTOLD:
+        if reason not in UNTOLD:
             self.finished.append(index)
             self.reasons.append(reason)
             state.finished = True

@@ -10,14 +10,18 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from ... import json as strict_json
 from ..errors import error_object
 from ..frame import Frame
 from ..framing import JSON_ARRAY, SSE, Framing
 from ..sse import Event
 from .base import Delta, DialectStream, Piece, Place, Slot
-from .gemini_answer import Candidate, Reading, candidates_of, drop_logprobs, is_chunk, parts_of
+from .gemini_answer import UNTOLD, Candidate, Reading, candidates_of, drop_logprobs, is_chunk, parts_of
 from .gemini_parts import LEAVES, SPELLINGS, one_or_more
+from .gemini_shapes import Chunk, usual_chunk
+from .gemini_usage import gemini_usage
 from .openai_chat_stream import splice
 from .walking import strings
 
@@ -48,17 +52,59 @@ class GeminiStream(DialectStream):
     def __init__(self, framing: Framing = SSE) -> None:
         super().__init__(framing)
         self._candidates: dict[int, Candidate] = {}
-        self._recent: deque[tuple[bytes, Any, dict[Place, Slot]]] = deque(maxlen=_REMEMBERED)
+        self._recent: deque[_Seen] = deque(maxlen=_REMEMBERED)
         self._over = False
         self._ended = False
         self._told: tuple[bytes, dict[str, Any], dict[Place, tuple[str, dict[str, Any]]]] | None = None
 
     def read(self, event: Event) -> Delta | None:
+        chunk = usual_chunk(event.data)
+        return self._read_any(event) if chunk is None else self._read_usual(event, chunk)
+
+    def _read_usual(self, event: Event, chunk: Chunk) -> Delta:
+        """Read what has nothing but texts, with the result of `_read_any`, several times as fast."""
+        given = chunk.candidates
+        numbered = len(given) > 1 and any(candidate.index is not None for candidate in given)
+        texts: dict[Place, list[str]] = {}
+        runs: dict[int, int] = {}
+        finished: list[int] = []
+        reasons: list[str] = []
+        for position, candidate in enumerate(given):
+            index = candidate.index
+            if index is None:
+                index = 0 if numbered else position
+            state = self._candidates.get(index)
+            if state is None:
+                state = self._candidates[index] = Candidate()
+            run = runs[index] = state.run
+            for part in (candidate.content and candidate.content.parts) or ():
+                if part.text is not None:
+                    place = (index, "reasoning" if part.thought else "content", run)
+                    texts.setdefault(place, []).append(part.text)
+            reason = candidate.finish_reason
+            if reason and reason not in UNTOLD:
+                finished.append(index)
+                reasons.append(reason)
+                state.finished = True
+        self._recent.append(_Seen(event.raw, runs))
+        if finished:
+            self._over = all(candidate.finished for candidate in self._candidates.values())
+        metadata = chunk.usage_metadata
+        return Delta(
+            [Piece(*place, text) for place, pieces in texts.items() if (text := "".join(pieces))],
+            members(finished),
+            None if metadata is None else gemini_usage(metadata, finished=bool(finished)),
+            chunk.model_version or "",
+            identifier=chunk.response_id or "",
+            reasons=reasons,
+        )
+
+    def _read_any(self, event: Event) -> Delta | None:
         body = _decoded(event.data)
         if not is_chunk(body):
             return None
         reading = Reading(self._candidates).read(body)
-        self._recent.append((event.raw, body, reading.slots))
+        self._recent.append(_Seen(event.raw, {}, body, reading.slots))
         if reading.finished:
             self._over = all(candidate.finished for candidate in self._candidates.values())
         return Delta(
@@ -133,9 +179,13 @@ class GeminiStream(DialectStream):
 
     def _read_before(self, event: Event) -> tuple[Any, dict[Place, Slot]]:
         """Return what was read of an event: its JSON, and the texts in it."""
-        for raw, body, slots in reversed(self._recent):
-            if raw == event.raw:
-                return body, slots
+        for seen in reversed(self._recent):
+            if seen.raw == event.raw:
+                if seen.slots is None:
+                    seen.body = _decoded(event.data)
+                    begun = {index: Candidate(run) for index, run in seen.runs.items()}
+                    seen.slots = Reading(begun).read(seen.body).slots
+                return seen.body, seen.slots
         body = _decoded(event.data)
         return body, Reading({}).read(body).slots
 
@@ -172,6 +222,16 @@ class GeminiStream(DialectStream):
             found = {place: code[id(slot.container)] for place, slot in slots.items() if id(slot.container) in code}
             self._told = template.raw, rest, found
         return self._told[1:]
+
+
+class _Seen(msgspec.Struct, eq=False):
+    """What is remembered of an event: its JSON and the texts in it, or until they are asked for what they are told by."""
+
+    raw: bytes
+    runs: dict[int, int]
+    """The run that each of its candidates was in, where it has nothing but texts."""
+    body: Any = None
+    slots: dict[Place, Slot] | None = None
 
 
 class _FrameOfRun(Frame):

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from ..usage import Usage, count, part
 from .gemini_parts import snake
-from .walking import dicts
 
 _DETAILS: Final = (
     ("promptTokensDetails", "cacheTokensDetails", "cachedContentTokenCount", "toolUsePromptTokenCount"),
     ("candidatesTokensDetails", "responseTokensDetails", "thoughtsTokenCount"),
 )
+_DETAIL_OF: Final = {name: side for side, names in enumerate(_DETAILS) for name in names}
 _CAMEL_CASE: Final = {
     snake(name): name
     for name in (
@@ -41,41 +41,55 @@ def gemini_usage(value: Any, *, finished: bool = True) -> Usage | None:
     """
     if not isinstance(value, dict):
         return None
-    if any("_" in name for name in value):
+    if "_" in "".join(value):
         value = {_CAMEL_CASE.get(name, name): item for name, item in value.items()}
-    prompt, said, total = map(value.get, ("promptTokenCount", "candidatesTokenCount", "totalTokenCount"))
+    get = value.get
+    prompt, said, total = get("promptTokenCount"), get("candidatesTokenCount"), get("totalTokenCount")
     if said is None:
-        said = value.get("responseTokenCount")  # as the Live API has it
+        said = get("responseTokenCount")  # as the Live API has it
     if prompt is None and said is None and total is None:
         return None
-    thoughts, tools = count(value.get("thoughtsTokenCount")), count(value.get("toolUsePromptTokenCount"))
+    thoughts, tools, cached = get("thoughtsTokenCount"), get("toolUsePromptTokenCount"), get("cachedContentTokenCount")
+    thoughts = count(thoughts) if thoughts else 0  # asked first: most chunks have none of these three
+    tools = count(tools) if tools else 0
+    cached = count(cached) if cached else 0
+    stated, produced = count(prompt), count(said)
+    details: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    for name, item in value.items():
+        side = _DETAIL_OF.get(name)
+        if side is not None and item is not None:
+            details[side][name] = item
     sent = _by_modality(
-        value.get("promptTokensDetails") or value.get("promptTokenDetails"),  # the latter as embeddings have it
-        value.get("toolUsePromptTokensDetails"),
+        get("promptTokensDetails") or get("promptTokenDetails"),  # the latter as embeddings have it
+        get("toolUsePromptTokensDetails"),
     )
-    produced = _by_modality(value.get("candidatesTokensDetails") or value.get("responseTokensDetails"))
-    details = [{name: value[name] for name in names if value.get(name) is not None} for names in _DETAILS]
+    answered = _by_modality(get("candidatesTokensDetails") or get("responseTokensDetails"))
     return _Counted(
-        count(prompt) + tools,
-        count(said) + thoughts,
+        stated + tools,
+        produced + thoughts,
         None if total is None else count(total),
-        count(value.get("cachedContentTokenCount")),
-        audio_input_tokens=sent.get("AUDIO", 0),
-        image_input_tokens=sent.get("IMAGE", 0),
-        reasoning_tokens=thoughts,
-        audio_output_tokens=produced.get("AUDIO", 0),
-        stated_input=count(prompt),
-        stated_output=count(said),
-        input_details=details[0] or None,
-        output_details=details[1] or None,
-        partial=not finished and said is None and not thoughts,
+        cached,
+        0,
+        0,
+        sent.get("AUDIO", 0),
+        sent.get("IMAGE", 0),
+        thoughts,
+        answered.get("AUDIO", 0),
+        "provider",
+        stated,
+        produced,
+        details[0] or None,
+        details[1] or None,
+        not finished and said is None and not thoughts,
     )
 
 
 def _by_modality(*details: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     for told in details:
-        for one in dicts(told) if told else ():
+        for one in told if isinstance(told, list) else ():
+            if not isinstance(one, dict):
+                continue
             modality = one.get("modality")
             modality = _MODALITIES.get(modality) if isinstance(modality, (str, int)) else None
             if modality is not None:
