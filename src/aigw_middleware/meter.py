@@ -137,9 +137,10 @@ class Meter:
         if not self.produced_pieces:
             self.first_token = self._ports.clock.monotonic()
         self.produced_pieces += 1
-        self.produced_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        size = len(text)
+        self.produced_bytes += size if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         if self._sampled < SAMPLE:
-            self._sampled += len(text)
+            self._sampled += size
             self._sample.append(text)
         if self.keep_text:
             self._keep(place[1], text, (place[0], place[2]))

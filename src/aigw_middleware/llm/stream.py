@@ -39,6 +39,7 @@ class StreamFlow:
         "_outlet",
         "_passing",
         "_quick",
+        "_said",
         "_seen_choices",
         "_splitter",
         "_stream",
@@ -72,6 +73,7 @@ class StreamFlow:
         self._observe_only = not event_hooks and not text_hooks and not drop_usage
         if self._chain is None and self._stream is not None:
             self._stream.said = None
+        self._said = self._stream.said if self._stream is not None else None
         self._quick = dialect is not None and not event_hooks
         self._framing = framing
         self._splitter = framing.splitter()
@@ -204,8 +206,8 @@ class StreamFlow:
             self._deny(denied.refusal)
         else:
             state.last = self._last_text = chunk
-            if self._stream.said is not None:
-                self._stream.said.setdefault(place, []).append(out)
+            if self._said is not None:
+                self._said.setdefault(place, []).append(out)
             if out == text:
                 return chunk
             if frame is not None:
