@@ -228,8 +228,13 @@ class Flow:
         return b"" if stream.observes else out + stream.end()
 
     def break_off(self, status: int, code: str, text: str) -> bytes | None:
-        """End a stream with an error of its dialect; None for an answer that is none, or that nobody reads."""
-        return self.stream.break_off(status, code, text) if self.stream is not None and self.exchange.llm else None
+        """End a stream with an error of its dialect; None for what is no stream, is not read, or passes in a coding."""
+        stream, response = self.stream, self.exchange.response
+        if stream is None or self.exchange.llm is None:
+            return None
+        if stream.observes and response is not None and response.coding is not None:
+            return None
+        return stream.break_off(status, code, text)
 
     @property
     def finished(self) -> bool:

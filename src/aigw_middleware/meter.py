@@ -190,14 +190,6 @@ class Meter:
         usage.source = "tokenizer" if certain else "bytes"
         return usage
 
-    @property
-    def prompt_bytes(self) -> int:
-        """UTF-8 bytes of the request's texts; a number of tokens never exceeds it."""
-        call = self.call
-        if call is None or not call.covered:
-            return 0
-        return sum(len(slot.text.encode("utf-8", "surrogatepass")) for slot in call.texts())
-
     async def reserve(
         self,
         claims: Sequence[Claim],

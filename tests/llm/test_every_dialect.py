@@ -182,10 +182,12 @@ def test_a_request_is_edited_in_every_dialect(call: Call) -> None:
                 llm.insert([("user", "last of all")], at_end=True)
             assert llm.set_parameter("max_output_tokens", 77)
             assert llm.output_limit == 77
+            assert llm.set_model("other") is (call.dialect != "gemini")  # whose path says which
 
     transcript = assert_same(run_everywhere(call.script(ANSWER), lambda: [Edit()]), chunks=False)
     sent = transcript.seen[0].body
     spy = seen_by_a_spy(call, Script(**{**vars(call.script(ANSWER)), "body": [sent]}))
+    assert spy.model == ("m" if call.dialect == "gemini" else "other")
     texts = [text for kind, text in spy.asked if kind != "tool_definition"]
     expected = [text.replace("bird", "horse") for kind, text in call.texts if kind != "tool_definition"]
     if call.dialect == "openai-completions":
@@ -197,6 +199,27 @@ def test_a_request_is_edited_in_every_dialect(call: Call) -> None:
         assert joined.index("first of all") < joined.index("be a brief horse")
         assert joined.index("and then") < joined.index("which horse?") < joined.index("last of all")
     assert json.loads(sent).get("tools") == call.body.get("tools")
+
+
+@CUTS
+def test_lines_of_json_are_a_stream_too(cut: int) -> None:
+    call = next(call for call in STREAMS if call.dialect == "openai-chat")
+    events = b"".join(call.answered(ANSWER)[2]).split(b"\n\n")
+    data = b"".join(event.removeprefix(b"data: ") + b"\n" for event in events if event.startswith(b"data: {"))
+    chunks = [data[start : start + cut] for start in range(0, len(data), cut)] if cut else [data]
+    answer = Scripted(headers=[("content-type", "application/x-ndjson")], chunks=chunks)
+    script = Script(**{**vars(call.script(ANSWER)), "answer": answer})
+    spy = Spy()
+    assert run_everywhere(script, lambda: [spy], hosts=["asgi"])["asgi"].body == data
+    assert (spy.said["content"], spy.usage.output_tokens, spy.usage.source) == (SAID, 12, "provider")
+
+    def said(plugin: Plugin[Any]) -> str:
+        body = assert_same(run_everywhere(script, lambda: [plugin], hosts=FEW), chunks=False).body
+        lines = [json.loads(line) for line in body.splitlines()]
+        return "".join(choice["delta"].get("content") or "" for line in lines for choice in line["choices"])
+
+    assert said(Filter()) == SAID.replace("bird", "horse")
+    assert said(Stop()) == "The quick [cut]"
 
 
 def test_embeddings_are_read_on_their_way_in() -> None:

@@ -1,6 +1,7 @@
 """`timeout`: who waits how long, what the caller gets then, and that nobody pays for what is not configured."""
 
 import asyncio
+import gzip
 import math
 from typing import Any
 
@@ -54,6 +55,23 @@ def test_before_the_answer(
         assert chat.records[0] == ("timeout", "refused", f"504 upstream_timeout: {reason}")
         assert (chat.exchange.outcome, chat.exchange.answered_by) == ("refused", "timeout")
         assert answered.exception is None
+
+
+def test_a_coded_stream_that_nobody_changes_is_cut_off_without_a_word_in_it() -> None:
+    coded = gzip.compress(b'data: {"choices":[{"index":0,"delta":{"content":"one"}}]}\n\n')
+
+    async def stalls(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        headers = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": coded, "more_body": True})
+        await chat.clock.sleep(100)
+
+    chat = Chat(timeout(idle=4), {"name": "ai-statistics"}, inner=stalls)
+    asked = {"model": "m", "stream": True, "stream_options": {"include_usage": True}, "messages": []}
+    answered = chat.ask_while((3, 2), asked)
+    assert answered.body == coded
+    assert chat.exchange.outcome == "failed"
 
 
 @CUTS

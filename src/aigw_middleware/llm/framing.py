@@ -14,6 +14,7 @@ is none; `event` its type, where the framing has types. Any cut of the stream gi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
 from . import aws_eventstream, json_array, ndjson, sse
@@ -52,28 +53,28 @@ class Outlet(Protocol):
         """Return what to send last where the stream is ended before its own end came."""
 
 
-class Framing:
+class Framing(ABC):
     """One way to put events into a byte stream."""
 
     name: str = ""
     media_types: tuple[str, ...] = ()
     """The media types that mean it, in lower case and without parameters."""
 
+    @abstractmethod
     def splitter(self, max_event: int = DEFAULT_MAX_EVENT) -> Splitter:
         """Return a splitter for one stream. `max_event` is the bound of an event in bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def event(self, raw: bytes) -> Event:
         """Return the event that one complete `raw` of a splitter is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, data: bytes, *, like: Event | None = None, event: str = "", id: str | None = None) -> bytes:
         """Return an event with the JSON `data`, framed like the event `like`: its type, its id, its line ends.
 
         `event` and `id` replace those of `like`; a framing without types or ids leaves them out. Raises ValueError
         for an `event` or `id` that cannot be written, and for data longer than the framing allows.
         """
-        raise NotImplementedError
 
     def ends(self, event: Event) -> bool:
         """Whether no event can follow this one: what is held back must leave before it."""

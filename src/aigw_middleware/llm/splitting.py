@@ -6,6 +6,7 @@ and a stream that cannot be read any further is refused without losing a byte.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -26,7 +27,7 @@ class FramingError(ValueError):
         self.pending = pending
 
 
-class BufferedSplitter:
+class BufferedSplitter(ABC):
     """Cut one stream into events, whatever the chunks are; the face of `sse.Splitter`.
 
     Work is linear in the bytes fed, also for chunks of one byte. `max_event` is in bytes. One splitter serves one
@@ -97,13 +98,13 @@ class BufferedSplitter:
         self._reset()
         return event
 
+    @abstractmethod
     def _end(self, text: bytes | bytearray, begin: int) -> int:
         """Return where the event that begins here ends, -1 when that is not known yet; it may be beyond the text.
 
         `_scanned` bytes behind `begin` have been looked at before. With `_reason` set, the place returned is behind
         the first byte that shows the damage.
         """
-        raise NotImplementedError
 
     def _is_whole(self, rest: bytes) -> bool:
         """Whether what the stream ended with is an event although nothing marks its end."""

@@ -24,12 +24,13 @@ SAID: Final = frozenset({"system", "content", "tool_result"})
 class LlmCall:
     """The LLM call of an exchange. Reading its body raises InvalidJSON, its texts Uncovered."""
 
-    __slots__ = ("_answer", "_answer_of", "_reason", "asked_for_usage", "dialect", "request")
+    __slots__ = ("_answer", "_answer_of", "_reason", "_unread", "asked_for_usage", "dialect", "request")
 
     def __init__(self, request: Request, dialect: Dialect) -> None:
         self.request = request
         self.dialect = dialect
         self._reason: str | None = None
+        self._unread = ""
         self._answer: Delta | None = None
         self._answer_of: Response | None = None
         self.asked_for_usage = False
@@ -57,16 +58,18 @@ class LlmCall:
         """Why there is no JSON to look into; empty when there is. Raises InvalidJSON when it says so and is not."""
         if not self.request.loaded:
             return "the request body was not loaded"
+        if self._unread:
+            return self._unread
         try:
             self.request.json  # noqa: B018 - kept where it can be read
         except Uncovered as error:
-            return f"the request body cannot be decoded: {error}"
+            self._unread = f"the request body cannot be decoded: {error}"
         except InvalidJSON:
             content_type = self.request.headers.get_bytes(b"content-type")
             if content_type is None or is_json(content_type):
                 raise
-            return "the request body is not JSON"
-        return ""
+            self._unread = "the request body is not JSON"
+        return self._unread
 
     @property
     def covered(self) -> bool:
@@ -76,6 +79,7 @@ class LlmCall:
     def reread(self) -> None:
         """Forget what was found out of the body, which another one took the place of."""
         self._reason = None
+        self._unread = ""
 
     @property
     def model(self) -> str:
